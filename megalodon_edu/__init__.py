@@ -1,0 +1,1 @@
+"""Build Megalodon, a long-context language model, from a moving average to Triton kernels."""
