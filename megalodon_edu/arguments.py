@@ -50,7 +50,12 @@ def require_choice(name: str, value: str, choices: Collection[str]) -> None:
 
 
 def require_unit_interval(name: str, value: Tensor) -> None:
-    """Raise ValueError unless every element lies strictly above 0 and at most at 1 (NaN is refused too)."""
+    """Raise ValueError unless every element lies strictly above 0 and at most at 1 (NaN is refused too).
+
+    Only values on a CPU are looked at: on a GPU the look would make every call wait for the device.
+    """
+    if value.device.type != "cpu" or torch.compiler.is_compiling():
+        return
     if not bool(((value > 0) & (value <= 1)).all()):
         low, high = value.min().item(), value.max().item()
         raise ValueError(f"{name} must lie in (0, 1], got values from {low:.4g} to {high:.4g}; pass a logit through sigmoid")

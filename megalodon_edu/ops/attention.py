@@ -1,0 +1,139 @@
+"""Causal attention inside chunks: token t sees the tokens of its own chunk up to itself, O(L C) for a length of L.
+
+    o_t = Σ_s softmax_s(scale · q_t·k_s + bias_{t,s}) v_s          s ≤ t, s and t in the same chunk of C tokens
+
+MEGA-chunk (arXiv:2209.10655, Section 3.5) and Megalodon (arXiv:2404.08801, Section 3). A stream carries the keys and
+values of the chunk that is not full yet; at a chunk's edge there is nothing to carry. The last chunk may be short.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import dropout as drop
+from torch.nn.functional import scaled_dot_product_attention
+
+from megalodon_edu.arguments import require_between, require_floating, require_positive, require_tensor
+
+Keys = Float[Tensor, "batch time head key"]
+Values = Float[Tensor, "batch time head value"]
+Bias = Float[Tensor, "chunk chunk"]
+
+
+class AttentionCache(NamedTuple):
+    """Keys and values of the tokens in the chunk that is not full yet: 0 to C - 1 of them."""
+
+    keys: Keys
+    values: Values
+
+
+def chunked_attention_reference(
+    q: Keys,
+    k: Keys,
+    v: Values,
+    chunk_size: int,
+    cache: AttentionCache | None = None,
+    scale: float = 1.0,
+    bias: Bias | None = None,
+    dropout: float = 0.0,
+) -> tuple[Values, AttentionCache]:
+    """All pairs of tokens, a mask, a softmax in float32: O(L²), the truth for `chunked_attention`.
+
+    bias is added to the logits by place in the chunk: row of the query, column of the key. dropout is the probability
+    that a weight is dropped. Raises TypeError or ValueError for wrong shapes and a cache that does not fit.
+    """
+    cache = _check(q, k, v, chunk_size, cache, bias, dropout)
+    held = cache.keys.shape[1]
+    keys, values = torch.cat([cache.keys, k], 1), torch.cat([cache.values, v], 1)
+    position = torch.arange(keys.shape[1], device=q.device)
+    row, column = position[held:, None], position
+    visible = (row // chunk_size == column // chunk_size) & (column <= row)
+    work = torch.promote_types(q.dtype, torch.float32)
+    logits = scale * torch.einsum("b t h d, b s h d -> b h t s", q.to(work), keys.to(work))
+    if bias is not None:
+        logits = logits + bias.to(work)[row % chunk_size, column % chunk_size]
+    weights = drop(logits.masked_fill(~visible, float("-inf")).softmax(-1), dropout)
+    out = torch.einsum("b h t s, b s h d -> b t h d", weights, values.to(work)).to(v.dtype)
+    left = keys.shape[1] % chunk_size
+    return out, AttentionCache(keys[:, keys.shape[1] - left :], values[:, values.shape[1] - left :])
+
+
+def chunked_attention(
+    q: Keys,
+    k: Keys,
+    v: Values,
+    chunk_size: int,
+    cache: AttentionCache | None = None,
+    scale: float = 1.0,
+    bias: Bias | None = None,
+    dropout: float = 0.0,
+) -> tuple[Values, AttentionCache]:
+    """The same with PyTorch's fused attention: the rest of the open chunk, then all full chunks as one batch, then
+    the short chunk at the end. Arguments and errors as `chunked_attention_reference`.
+    """
+    cache = _check(q, k, v, chunk_size, cache, bias, dropout)
+    length, held = q.shape[1], cache.keys.shape[1]
+    out = []
+    start = 0
+    if held:
+        start = min(chunk_size - held, length)
+        cache = AttentionCache(
+            torch.cat([cache.keys, k[:, :start]], 1), torch.cat([cache.values, v[:, :start]], 1)
+        )
+        out.append(_attend(q[:, :start], *cache, scale, bias, dropout))
+    full = (length - start) // chunk_size
+    end = start + full * chunk_size
+    if full:
+        chunks = (t[:, start:end].reshape(-1, chunk_size, *t.shape[2:]) for t in (q, k, v))
+        out.append(_attend(*chunks, scale, bias, dropout).reshape(q.shape[0], end - start, *v.shape[2:]))
+    if end < length:
+        out.append(_attend(q[:, end:], k[:, end:], v[:, end:], scale, bias, dropout))
+    if not held or start == chunk_size - held:  # the chunk that was open is full
+        cache = AttentionCache(k[:, end:], v[:, end:])
+    return torch.cat(out, 1), cache
+
+
+def causal_mask(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "queries keys"]:
+    """True where a query may look; the last query stands at the last key."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+def _attend(q: Keys, k: Keys, v: Values, scale: float, bias: Bias | None, dropout: float) -> Values:
+    """Causal attention within one chunk; the queries are its last tokens."""
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    queries, keys = q.shape[2], k.shape[2]
+    if bias is None and queries == keys:
+        out = scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
+    else:
+        mask = causal_mask(queries, keys, q.device)
+        if bias is not None:
+            mask = bias[keys - queries : keys, :keys].to(q.dtype).masked_fill(~mask, float("-inf"))
+        out = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
+    return out.transpose(1, 2)
+
+
+def _check(
+    q: Keys, k: Keys, v: Values, chunk_size: int, cache: AttentionCache | None, bias: Bias | None, dropout: float
+) -> AttentionCache:
+    require_tensor("q", q, "batch time head key")
+    require_floating("q", q)
+    batch, time, heads, width = q.shape
+    if time == 0:
+        raise ValueError(f"q must hold at least one time step, got the shape {tuple(q.shape)}")
+    require_tensor("k", k, "batch time head key", batch=batch, time=time, head=heads, key=width)
+    require_tensor("v", v, "batch time head value", batch=batch, time=time, head=heads)
+    require_positive("chunk_size", chunk_size)
+    require_between("dropout", dropout, 0.0, 1.0)
+    if bias is not None:
+        require_tensor("bias", bias, "chunk chunk", chunk=chunk_size)
+    if cache is None:
+        return AttentionCache(k[:, :0], v[:, :0])
+    held = cache.keys.shape[1]
+    if held >= chunk_size:
+        raise ValueError(f"cache must hold fewer than chunk_size={chunk_size} tokens, got {held}")
+    require_tensor("cache.keys", cache.keys, "batch time head key", batch=batch, head=heads, key=width)
+    require_tensor(
+        "cache.values", cache.values, "batch time head value", batch=batch, time=held, head=heads, value=v.shape[-1]
+    )
+    return AttentionCache(cache.keys.to(k.dtype), cache.values.to(v.dtype))

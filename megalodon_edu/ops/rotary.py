@@ -1,0 +1,31 @@
+"""Rotary position embedding: a vector is turned, pair by pair, by an angle that grows with its position.
+
+Pairs are neighbours (2i, 2i+1); pair i turns by position · base^(-2i/width) radians, so that the product of a query
+and a key depends on their distance only. Su et al. (arXiv:2104.09864), Eq 34.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from megalodon_edu.arguments import require_tensor
+
+
+def frequencies(width: int, base: float) -> Float[Tensor, " pair"]:
+    """base^(-2i/width) for i = 0 .. width/2 - 1, in float64. Raises ValueError for an odd width."""
+    if width < 2 or width % 2:
+        raise ValueError(f"width must be even and at least 2 to form pairs, got {width}")
+    return base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+
+
+def rotate(
+    x: Float[Tensor, "batch time head width"], positions: Int[Tensor, " time"], base: float
+) -> Float[Tensor, "batch time head width"]:
+    """Turn every pair of x by its angle. Raises ValueError where x and positions do not fit."""
+    require_tensor("x", x, "batch time head width")
+    require_tensor("positions", positions, "time", time=x.shape[1])
+    work = torch.promote_types(x.dtype, torch.float32)
+    angles = positions[:, None].double() * frequencies(x.shape[-1], base).to(x.device)
+    cos, sin = (f(angles).to(work)[:, None, :] for f in (torch.cos, torch.sin))
+    even, odd = x.to(work)[..., 0::2], x.to(work)[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).to(x.dtype)
