@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def require_tensor(name: str, value: object, dimensions: str, **sizes: int) -> Tensor:
+def require_tensor(name: str, value: object, dimensions: str, /, **sizes: int) -> Tensor:
     """Return `value` if it is a tensor with these dimensions, for example "batch time channel", channel=8.
 
     Raises TypeError if it is no tensor, ValueError if the number of dimensions or a named size differs.

@@ -56,7 +56,8 @@ def chunked_attention_reference(
     weights = drop(logits.masked_fill(~visible, float("-inf")).softmax(-1), dropout)
     out = torch.einsum("b h t s, b s h d -> b t h d", weights, values.to(work)).to(v.dtype)
     left = keys.shape[1] % chunk_size
-    return out, AttentionCache(keys[:, keys.shape[1] - left :], values[:, values.shape[1] - left :])
+    start = keys.shape[1] - left
+    return out, AttentionCache(keys[:, start:].clone(), values[:, start:].clone())
 
 
 def chunked_attention(
@@ -90,7 +91,7 @@ def chunked_attention(
     if end < length:
         out.append(_attend(q[:, end:], k[:, end:], v[:, end:], scale, bias, dropout))
     if not held or start == chunk_size - held:  # the chunk that was open is full
-        cache = AttentionCache(k[:, end:], v[:, end:])
+        cache = AttentionCache(k[:, end:].clone(), v[:, end:].clone())  # a view would keep the whole sequence alive
     return torch.cat(out, 1), cache
 
 

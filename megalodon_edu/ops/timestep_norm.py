@@ -52,7 +52,7 @@ def timestep_norm_reference(
         group_mean = features.mean(-1)
         group_var = features.var(-1, correction=0)
         count = count + ~padded
-        c = torch.where(padded, 0.0, 1 / count.clamp(min=1)).to(work)[:, None]
+        c = (~padded).to(work)[:, None] / count.clamp(min=1).to(work)[:, None]
         difference = group_mean - mean
         mean = mean + c * difference
         var = var + c * (group_var + (1 - c) * difference**2 - var)
@@ -92,7 +92,8 @@ def timestep_norm_parallel(
 def merge(first: TimestepNormState, second: TimestepNormState) -> TimestepNormState:
     """The statistics of two spans taken together (Chan, Golub and LeVeque). Associative; an empty span changes nothing."""
     count = first.count + second.count
-    share = (second.count / count.clamp(min=1)).to(first.mean.dtype)[..., None]
+    work = first.mean.dtype
+    share = (second.count.to(work) / count.clamp(min=1).to(work))[..., None]
     difference = second.mean - first.mean
     mean = first.mean + share * difference
     var = first.var + share * (second.var - first.var + (1 - share) * difference**2)
