@@ -1,0 +1,108 @@
+"""Megalodon's normalized attention: CEMA prepares queries and keys, chunks bound the cost.
+
+    x̃ = TimestepNorm(x)          mx = RMSNorm(CEMA(x̃))
+    z = RMSNorm per head (mx W_z + b_z)          q, k = z ⊙ (gamma + 1)/√d_z + beta
+    v = silu(x̃ W_v + b_v)          r = silu(mx W_r + b_r)
+    update = W_h1 mx + b_h1 + W_h2 (softmax(q kᵀ) v ⊙ r)
+
+Megalodon (arXiv:2404.08801), Section 3.3, as the released code computes it.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.nn.backend import choose
+from megalodon_edu.nn.ema import ComplexEMA
+from megalodon_edu.nn.norms import RMSNorm, TimestepNorm
+from megalodon_edu.ops.attention import AttentionCache, chunked_attention, chunked_attention_reference
+from megalodon_edu.ops.rotary import rotate
+from megalodon_edu.ops.timestep_norm import TimestepNormState
+
+Sequence = Float[Tensor, "batch time channel"]
+
+
+class NormalizedAttentionState(NamedTuple):
+    """What one layer carries from call to call; bounded whatever the context."""
+
+    norm: TimestepNormState
+    ema: Complex[Tensor, "batch channel mode"]
+    cache: AttentionCache
+
+
+class NormalizedAttention(nn.Module):
+    """The attention sublayer with its Timestep Norm; returns the update, without the residual."""
+
+    def __init__(
+        self,
+        model_dim: int,
+        z_dim: int,
+        value_dim: int,
+        num_heads: int,
+        modes: int,
+        chunk_size: int,
+        norm_num_groups: int,
+        rope_base: float = 10_000.0,
+        dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        for name, size in (("z_dim", z_dim), ("value_dim", value_dim)):
+            require_positive(name, size)
+            if size % num_heads:
+                raise ValueError(f"num_heads must divide {name}, got {num_heads} heads for a {name} of {size}")
+        if (z_dim // num_heads) % 2:
+            raise ValueError(f"z_dim / num_heads must be even for the rotary embedding, got {z_dim} / {num_heads}")
+        require_positive("chunk_size", chunk_size)
+        self.num_heads, self.chunk_size, self.rope_base = num_heads, chunk_size, rope_base
+        self.dropout, self.hidden_dropout, self.attention_dropout = dropout, hidden_dropout, attention_dropout
+        self.backend = choose(backend)
+        self.timenorm = TimestepNorm(model_dim, norm_num_groups, backend=backend)
+        self.cema = ComplexEMA(model_dim, modes, backend=backend)
+        self.rmsnorm = RMSNorm(model_dim)
+        self.znorm = RMSNorm(z_dim // num_heads, gain=False)
+        self.gamma = nn.Parameter(torch.zeros(2, z_dim))
+        self.beta = nn.Parameter(torch.zeros(2, z_dim))
+        self.wv = nn.Linear(model_dim, value_dim)
+        self.wz = nn.Linear(model_dim, z_dim)
+        self.wr = nn.Linear(model_dim, value_dim)
+        self.wh1 = nn.Linear(model_dim, model_dim)
+        self.wh2 = nn.Linear(value_dim, model_dim, bias=False)
+
+    def queries_and_keys(self, mx: Sequence, held: int) -> tuple[Tensor, Tensor]:
+        """q and k, (batch, time, head, key), turned by their place in the chunk; `held` tokens of it came before."""
+        z = self.wz(mx).unflatten(-1, (self.num_heads, -1))
+        z = self.znorm(z).flatten(-2)
+        gain = (self.gamma + 1) / math.sqrt(self.znorm.width)
+        places = (held + torch.arange(mx.shape[1], device=mx.device)) % self.chunk_size
+        q, k = (
+            rotate((z * gain[i] + self.beta[i]).unflatten(-1, (self.num_heads, -1)), places, self.rope_base)
+            for i in (0, 1)
+        )
+        return q, k
+
+    def forward(
+        self, x: Sequence, state: NormalizedAttentionState | None = None
+    ) -> tuple[Sequence, NormalizedAttentionState]:
+        """The update (batch, time, channel) and the state after x. Raises ValueError where x or state do not fit."""
+        require_tensor("x", x, "batch time channel", channel=self.wz.in_features)
+        norm_state, ema_state, cache = state if state is not None else (None, None, None)
+        normal, norm_state = self.timenorm(x, norm_state)
+        mx, ema_state = self.cema(normal, ema_state)
+        mx = F.dropout(self.rmsnorm(mx), self.hidden_dropout, self.training)
+        q, k = self.queries_and_keys(mx, held=cache.keys.shape[1] if cache is not None else 0)
+        v = F.silu(self.wv(normal))
+        v = F.dropout(v, self.hidden_dropout, self.training).unflatten(-1, (self.num_heads, -1))
+        attend = chunked_attention_reference if self.backend == "reference" else chunked_attention
+        dropout = self.attention_dropout if self.training else 0.0
+        o, cache = attend(q.to(v.dtype), k.to(v.dtype), v, self.chunk_size, cache, dropout=dropout)
+        update = self.wh1(mx) + self.wh2(o.flatten(-2) * F.silu(self.wr(mx)))
+        update = F.dropout(update, self.dropout, self.training)
+        return update, NormalizedAttentionState(norm_state, ema_state, cache)

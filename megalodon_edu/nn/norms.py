@@ -1,0 +1,106 @@
+"""Normalisations as modules. Gains are stored as weight, applied as weight + 1, so that zero means "unchanged"."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.nn.backend import choose, full_precision
+from megalodon_edu.ops.recurrence import working_dtype
+from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_parallel, timestep_norm_reference
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x²) + eps) · (weight + 1) over the last dimension, in at least float32. No weight with gain=False."""
+
+    def __init__(self, width: int, eps: float = 1e-5, gain: bool = True):
+        super().__init__()
+        require_positive("width", width)
+        self.width, self.eps = width, eps
+        self.weight = nn.Parameter(torch.zeros(width)) if gain else None
+
+    def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
+        """Raises ValueError if the last dimension is not `width`."""
+        _check_width(x, self.width)
+        work = working_dtype(x)
+        gain = None if self.weight is None else self.weight.to(work) + 1
+        with full_precision(x):
+            return F.rms_norm(x.to(work), (self.width,), gain, self.eps).to(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(var + eps) · (weight + 1) + bias over the last dimension, in at least float32."""
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        super().__init__()
+        require_positive("width", width)
+        self.width, self.eps = width, eps
+        self.weight = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
+        """Raises ValueError if the last dimension is not `width`."""
+        _check_width(x, self.width)
+        work = working_dtype(x)
+        with full_precision(x):
+            gain, bias = self.weight.to(work) + 1, self.bias.to(work)
+            return F.layer_norm(x.to(work), (self.width,), gain, bias, self.eps).to(x.dtype)
+
+
+class TimestepNorm(nn.Module):
+    """Timestep Norm (arXiv:2404.08801, Eq 4): statistics of feature groups, cumulative in time.
+
+    prior_count > 0 starts the statistics from that many imagined tokens with a learnable mean and log-variance per
+    group; with as many groups as features it must be at least 2, since one feature of one token has no variance.
+    """
+
+    def __init__(
+        self, model_dim: int, groups: int, prior_count: int = 0, eps: float = 1e-5, backend: str = "auto"
+    ):
+        super().__init__()
+        require_positive("model_dim", model_dim)
+        require_positive("groups", groups)
+        require_positive("prior_count", prior_count, least=0)
+        if model_dim % groups:
+            raise ValueError(f"groups must divide model_dim, got {groups} groups for a model_dim of {model_dim}")
+        if groups == model_dim and prior_count < 2:
+            raise ValueError(
+                f"prior_count must be at least 2 when groups equals model_dim ({model_dim}), got {prior_count}: "
+                "a group of one feature has no variance at the first token"
+            )
+        self.backend = choose(backend)
+        self.model_dim, self.groups, self.prior_count, self.eps = model_dim, groups, prior_count, eps
+        self.weight = nn.Parameter(torch.zeros(model_dim))
+        self.bias = nn.Parameter(torch.zeros(model_dim))
+        if prior_count:
+            self.prior_mean = nn.Parameter(torch.zeros(groups))
+            self.prior_logv = nn.Parameter(torch.zeros(groups))
+
+    def initial_state(self, x: Float[Tensor, "batch time channel"]) -> TimestepNormState | None:
+        """The state before the first token: the prior, or None without one."""
+        if not self.prior_count:
+            return None
+        batch, work = x.shape[0], working_dtype(x)
+        count = torch.full((batch,), self.prior_count, dtype=torch.int64, device=x.device)
+        mean, var = self.prior_mean.to(work), self.prior_logv.to(work).exp()
+        return TimestepNormState(count, mean.expand(batch, -1), var.expand(batch, -1))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time channel"],
+        state: TimestepNormState | None = None,
+        padding_mask: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time channel"], TimestepNormState]:
+        """y and the last state. Errors as `ops.timestep_norm.timestep_norm_reference`."""
+        face = timestep_norm_reference if self.backend == "reference" else timestep_norm_parallel
+        require_tensor("x", x, "batch time channel", channel=self.model_dim)
+        if state is None:
+            state = self.initial_state(x)
+        with full_precision(x):
+            return face(x, self.weight, self.bias, self.groups, state, padding_mask, self.eps)
+
+
+def _check_width(x: Tensor, width: int) -> None:
+    if x.shape[-1] != width:
+        raise ValueError(f"x must have {width} features in its last dimension, got the shape {tuple(x.shape)}")
