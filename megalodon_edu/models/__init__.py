@@ -1,0 +1,27 @@
+"""Language models: Megalodon, the Transformer it is compared with, presets, weights and generation."""
+
+from megalodon_edu.models.config import PRESETS, MegalodonConfig, ModelConfig, TransformerConfig
+from megalodon_edu.models.generate import Generation, generate
+from megalodon_edu.models.language_model import LanguageModel, ModelState, detach, state_bytes
+from megalodon_edu.models.megalodon import Megalodon, megalodon_state_bytes
+from megalodon_edu.models.reference_weights import load_reference_weights
+from megalodon_edu.models.transformer import Transformer, match_transformer, transformer_state_bytes
+
+__all__ = [
+    "PRESETS",
+    "Generation",
+    "LanguageModel",
+    "Megalodon",
+    "MegalodonConfig",
+    "ModelConfig",
+    "ModelState",
+    "Transformer",
+    "TransformerConfig",
+    "detach",
+    "generate",
+    "load_reference_weights",
+    "match_transformer",
+    "megalodon_state_bytes",
+    "state_bytes",
+    "transformer_state_bytes",
+]

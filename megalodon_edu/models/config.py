@@ -1,0 +1,122 @@
+"""Sizes of a model, in the authors' names, and the presets."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from megalodon_edu.arguments import require_between, require_choice, require_positive
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What every model of the package shares."""
+
+    num_layers: int
+    model_dim: int
+    ffn_hidden_dim: int
+    num_heads: int
+    vocab_size: int = 256
+    rope_base: float = 10_000.0
+    scale_emb: bool = False
+    share_emb: bool = False
+    dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    attention_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_layers", "model_dim", "ffn_hidden_dim", "num_heads", "vocab_size"):
+            require_positive(name, getattr(self, name))
+        for name in ("dropout", "hidden_dropout", "attention_dropout"):
+            require_between(name, getattr(self, name), 0.0, 1.0)
+        require_between("rope_base", self.rope_base, 1.0, float("inf"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`. Raises ValueError naming unknown fields."""
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"unknown fields of {cls.__name__}: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class MegalodonConfig(ModelConfig):
+    """Sizes of Megalodon. z_dim is the query/key width and value_dim the value width over all heads; cema_ndim the
+    complex modes per channel; norm_num_groups the feature groups of Timestep Norm; rescale_nffn scales each
+    feed-forward update by a learnable number per feature that starts at 0.1 · 0.5^layer.
+    """
+
+    z_dim: int = 64
+    value_dim: int = 256
+    cema_ndim: int = 16
+    chunk_size: int = 2048
+    norm_num_groups: int = 32
+    swiglu: bool = False
+    rescale_nffn: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("z_dim", "value_dim", "cema_ndim", "chunk_size", "norm_num_groups"):
+            require_positive(name, getattr(self, name))
+        for name in ("z_dim", "value_dim"):
+            if getattr(self, name) % self.num_heads:
+                raise ValueError(f"num_heads must divide {name}, got {self.num_heads} and {getattr(self, name)}")
+        if self.model_dim % self.norm_num_groups:
+            raise ValueError(
+                f"norm_num_groups must divide model_dim, got {self.norm_num_groups} groups for {self.model_dim} features"
+            )
+
+    @classmethod
+    def preset(cls, name: str) -> "MegalodonConfig":
+        """One of `PRESETS`: the five sizes of the paper and its code, and the byte-level `tiny` (CPU), `small` (GPU)."""
+        require_choice("name", name, tuple(PRESETS))
+        return cls(**PRESETS[name])
+
+
+@dataclass(frozen=True)
+class TransformerConfig(ModelConfig):
+    """Sizes of the Llama-style baseline. kv_heads < num_heads shares keys and values (GQA); context_size is the longest
+    sequence it is trained and scored on.
+    """
+
+    kv_heads: int = 1
+    context_size: int = 2048
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive("kv_heads", self.kv_heads)
+        require_positive("context_size", self.context_size)
+        if self.num_heads % self.kv_heads:
+            raise ValueError(f"kv_heads must divide num_heads, got {self.kv_heads} and {self.num_heads}")
+        if self.model_dim % self.num_heads or (self.model_dim // self.num_heads) % 2:
+            raise ValueError(
+                f"model_dim / num_heads must be an even whole number, got {self.model_dim} / {self.num_heads}"
+            )
+
+
+def _paper(layers: int, dim: int, heads: int, z: int, value: int, ffn: int, groups: int, **more: Any) -> dict[str, Any]:
+    return {
+        "num_layers": layers,
+        "model_dim": dim,
+        "num_heads": heads,
+        "z_dim": z,
+        "value_dim": value,
+        "ffn_hidden_dim": ffn,
+        "norm_num_groups": groups,
+        "vocab_size": 32_000,
+        **more,
+    }
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "200M": _paper(12, 1024, 1, 256, 2048, 2560, 32),
+    "1.3B": _paper(24, 2048, 2, 512, 4096, 4864, 64),
+    "1.3B-PG19": _paper(24, 2048, 2, 512, 4096, 3584, 64, swiglu=True, share_emb=True, scale_emb=True),
+    "7.1B": _paper(32, 4096, 4, 1024, 8192, 11264, 64),
+    "7.3B": _paper(32, 4096, 4, 1024, 8192, 8192, 64, swiglu=True),
+    "tiny": _paper(2, 128, 1, 64, 256, 256, 8, vocab_size=256, swiglu=True, chunk_size=128, cema_ndim=8),
+    "small": _paper(8, 384, 1, 128, 768, 704, 32, vocab_size=256, swiglu=True, chunk_size=1024),
+}

@@ -1,0 +1,97 @@
+"""Write text with a model, token by token."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from megalodon_edu.arguments import require_positive
+from megalodon_edu.models.language_model import LanguageModel
+
+
+class Generation(NamedTuple):
+    """The new tokens, the state from which to go on, and whether Ctrl-C cut it short.
+
+    The state has seen every token but the last; pass that one as the next prompt.
+    """
+
+    tokens: Int[Tensor, " time"]
+    state: Any
+    interrupted: bool
+
+
+@torch.inference_mode()
+def generate(
+    model: LanguageModel,
+    prompt: Int[Tensor, "..."],
+    max_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    on_token: Callable[[int], None] | None = None,
+    state: Any = None,
+) -> Generation:
+    """Sample `max_tokens` tokens after `prompt`, a 1-D tensor of at least one token.
+
+    temperature 0 takes the likeliest token. top_k keeps the k likeliest, top_p the smallest set whose probability
+    reaches p. on_token is called with each token as it comes. Ctrl-C returns what has been written.
+    Raises ValueError for an empty prompt and for values out of range.
+    """
+    require_positive("max_tokens", max_tokens)
+    check_sampling(temperature, top_k, top_p)
+    device = next(model.parameters()).device
+    step = torch.as_tensor(prompt).reshape(1, -1).to(device)
+    if step.shape[1] == 0:
+        raise ValueError("prompt must hold at least one token; start a text with token 0")
+    generator = torch.Generator().manual_seed(seed)
+    written: list[int] = []
+    interrupted = False
+    was_training = model.training
+    model.eval()
+    try:
+        for _ in range(max_tokens):
+            logits, next_state = model(step, state)
+            token = sample(logits[0, -1].cpu(), generator, temperature, top_k, top_p)
+            state = next_state
+            written.append(token)
+            if on_token is not None:
+                on_token(token)
+            step = torch.tensor([[token]], device=device)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        model.train(was_training)
+    return Generation(torch.tensor(written, dtype=torch.int64), state, interrupted)
+
+
+def sample(
+    logits: Float[Tensor, " vocabulary"],
+    generator: torch.Generator,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> int:
+    """One token from the logits."""
+    if temperature == 0:
+        return int(logits.argmax())
+    ordered, tokens = (logits / temperature).sort(descending=True, stable=True)
+    if top_k is not None:
+        ordered = ordered[:top_k]
+    probabilities = ordered.softmax(-1)
+    if top_p is not None:
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities = probabilities.masked_fill(before >= top_p, 0)
+    return int(tokens[torch.multinomial(probabilities, 1, generator=generator)])
+
+
+def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Raise ValueError for values out of range."""
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be a number of at least 0, got {temperature}")
+    if top_k is not None:
+        require_positive("top_k", top_k)
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must lie in (0, 1], got {top_p}")

@@ -1,0 +1,115 @@
+"""What every language model of the package shares: embedding, layers, final norm, head, loss and initialisation."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+from megalodon_edu.arguments import require_device, require_tensor
+from megalodon_edu.models.config import ModelConfig
+
+Tokens = Int[Tensor, "batch time"]
+
+
+class ModelState(NamedTuple):
+    """The state of a whole model: one entry per layer, and that of the final norm (None where it has none)."""
+
+    layers: tuple[Any, ...]
+    norm: Any
+
+
+class LanguageModel(nn.Module):
+    """Tokens to logits. A subclass fills `layers`, each with `forward(x, state) -> (x, state)`, and `run_norm`."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.model_dim)
+        self.layers = nn.ModuleList()
+        self.output = None if config.share_emb else nn.Linear(config.model_dim, config.vocab_size, bias=False)
+
+    def reset_parameters(self) -> None:
+        """He initialisation of the products, truncated normal for embedding and head (the released code's choices)."""
+        for module in self.layers.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=1 / math.sqrt(3 * module.in_features))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        std = 1 / math.sqrt(self.config.model_dim)
+        tables = [self.embed.weight] if self.output is None else [self.embed.weight, self.output.weight]
+        for table in tables:
+            nn.init.trunc_normal_(table, std=std, a=-3 * std, b=3 * std)
+
+    def run_norm(self, x: Float[Tensor, "batch time channel"], state: Any) -> tuple[Tensor, Any]:
+        """The final norm and its state."""
+        raise NotImplementedError("a LanguageModel subclass defines its final norm")
+
+    def forward(
+        self, tokens: Tokens, state: ModelState | None = None
+    ) -> tuple[Float[Tensor, "batch time vocabulary"], ModelState]:
+        """Logits in at least float32, and the state after the tokens, from which the next call goes on.
+
+        Raises TypeError or ValueError for tokens that are no integers, out of the vocabulary or empty, and for a state
+        of another model or batch size.
+        """
+        self._check(tokens, state)
+        x = self.embed(tokens)
+        if self.config.scale_emb:
+            x = x * math.sqrt(self.config.model_dim)
+        x = F.dropout(x, self.config.dropout, self.training)
+        before = state.layers if state is not None else (None,) * len(self.layers)
+        after = []
+        for layer, layer_state in zip(self.layers, before, strict=True):
+            x, layer_state = layer(x, layer_state)
+            after.append(layer_state)
+        x, norm_state = self.run_norm(x, state.norm if state is not None else None)
+        logits = F.linear(x, self.embed.weight) if self.output is None else self.output(x)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32)), ModelState(tuple(after), norm_state)
+
+    def loss(self, tokens: Tokens, targets: Tokens | None = None, state: ModelState | None = None) -> Tensor:
+        """Mean cross-entropy in nats per token. Without targets, each token is predicted from those before it."""
+        if targets is None:
+            require_tensor("tokens", tokens, "batch time")
+            if tokens.shape[1] < 2:
+                raise ValueError(f"tokens must hold at least 2 steps to predict one from another, got {tokens.shape[1]}")
+            tokens, targets = tokens[:, :-1], tokens[:, 1:]
+        require_tensor("targets", targets, "batch time", batch=tokens.shape[0], time=tokens.shape[1])
+        logits, _ = self(tokens, state)
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long())
+
+    def parameter_count(self) -> int:
+        """Number of parameters, a shared one counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def _check(self, tokens: Tokens, state: ModelState | None) -> None:
+        require_tensor("tokens", tokens, "batch time")
+        if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+            raise TypeError(f"tokens must be integers, got {tokens.dtype}; use tokens.long()")
+        if tokens.shape[1] == 0:
+            raise ValueError(f"tokens must hold at least one step, got the shape {tuple(tokens.shape)}")
+        if tokens.device.type != "meta":
+            require_device("tokens.device", tokens.device)
+        if tokens.device.type == "cpu" and not torch.compiler.is_compiling() and tokens.numel():
+            low, high = tokens.min().item(), tokens.max().item()
+            if low < 0 or high >= self.config.vocab_size:
+                raise ValueError(f"tokens must lie in 0 .. {self.config.vocab_size - 1}, got {low} to {high}")
+        if state is not None and len(state.layers) != len(self.layers):
+            raise ValueError(
+                f"state must come from this model ({len(self.layers)} layers), got one of {len(state.layers)} layers"
+            )
+
+
+def state_bytes(state: Any) -> int:
+    """Bytes that the tensors of a state occupy, as allocated."""
+    tensors = [leaf for leaf in pytree.tree_leaves(state) if isinstance(leaf, Tensor)]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
+def detach(state: Any) -> Any:
+    """The same state cut off from autograd, as training on successive pieces of a text wants it."""
+    return pytree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, state)

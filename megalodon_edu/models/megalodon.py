@@ -1,0 +1,67 @@
+"""Megalodon (arXiv:2404.08801): embedding, two-hop blocks of normalized attention and feed-forward, Timestep Norm, head."""
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from megalodon_edu.models.config import MegalodonConfig
+from megalodon_edu.models.language_model import LanguageModel
+from megalodon_edu.nn import FeedForward, NormalizedAttention, TimestepNorm, TwoHopBlock
+
+
+class Megalodon(LanguageModel):
+    """`forward(tokens, state=None) -> (logits, state)`; any split of a text into calls gives the logits of one call."""
+
+    config: MegalodonConfig
+
+    def __init__(self, config: MegalodonConfig, backend: str = "auto"):
+        super().__init__(config)
+        self.layers.extend(make_block(config, layer, backend) for layer in range(config.num_layers))
+        self.final_norm = TimestepNorm(config.model_dim, config.norm_num_groups, backend=backend)
+        self.reset_parameters()
+
+    def run_norm(self, x: Float[Tensor, "batch time channel"], state: Any) -> tuple[Tensor, Any]:
+        """The final Timestep Norm."""
+        return self.final_norm(x, state)
+
+
+def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> TwoHopBlock:
+    """Block number `layer`, counted from 0."""
+    attention = NormalizedAttention(
+        config.model_dim,
+        config.z_dim,
+        config.value_dim,
+        config.num_heads,
+        config.cema_ndim,
+        config.chunk_size,
+        config.norm_num_groups,
+        config.rope_base,
+        config.dropout,
+        config.hidden_dropout,
+        config.attention_dropout,
+        backend,
+    )
+    feed_forward = FeedForward(
+        config.model_dim,
+        config.ffn_hidden_dim,
+        config.swiglu,
+        0.1 * 0.5**layer if config.rescale_nffn else None,
+        config.dropout,
+        config.hidden_dropout,
+    )
+    return TwoHopBlock(attention, feed_forward)
+
+
+def megalodon_state_bytes(
+    config: MegalodonConfig, context: int, batch: int = 1, activation_bytes: int = 4
+) -> int:
+    """Bytes of the state after `context` tokens: periodic in the chunk, bounded whatever the context.
+
+    Keys and values take `activation_bytes` each (2 in bfloat16); averages and norm statistics are float32, counts int64.
+    """
+    held = context % config.chunk_size
+    cache = held * (config.z_dim + config.value_dim) * activation_bytes
+    average = config.model_dim * config.cema_ndim * 8
+    norm = 8 + 2 * config.norm_num_groups * 4
+    return batch * (config.num_layers * (cache + average + norm) + norm)
