@@ -12,7 +12,7 @@ def require_tensor(name: str, value: object, dimensions: str, /, **sizes: int) -
     Raises TypeError if it is no tensor, ValueError if the number of dimensions or a named size differs.
     """
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name} must be a torch tensor ({dimensions}), got {type(value).__name__}; use torch.as_tensor")
+        raise TypeError(f"{name} must be a torch tensor ({dimensions}), got {type(value).__name__}")
     names = dimensions.split()
     expected = ", ".join(f"{word}={sizes[word]}" if word in sizes else word for word in names)
     if value.ndim != len(names):
@@ -58,12 +58,14 @@ def require_unit_interval(name: str, value: Tensor) -> None:
         return
     if not bool(((value > 0) & (value <= 1)).all()):
         low, high = value.min().item(), value.max().item()
-        raise ValueError(f"{name} must lie in (0, 1], got values from {low:.4g} to {high:.4g}; pass a logit through sigmoid")
+        raise ValueError(
+            f"{name} must lie in (0, 1], got values from {low:.4g} to {high:.4g}; pass a logit through sigmoid"
+        )
 
 
 def require_device(name: str, device: torch.device | str) -> torch.device:
     """Return the device if it is a CPU or a CUDA GPU; raise ValueError otherwise."""
     device = torch.device(device)
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"{name} must be cpu or cuda, got {device.type}: it lacks the complex and float64 arithmetic used here")
+        raise ValueError(f"{name} must be cpu or cuda, got {device.type}: it lacks complex or float64 arithmetic")
     return device

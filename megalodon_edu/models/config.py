@@ -38,7 +38,8 @@ class ModelConfig:
         """The inverse of `to_dict`. Raises ValueError naming unknown fields."""
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ValueError(f"unknown fields of {cls.__name__}: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+            names = ", ".join(sorted(known))
+            raise ValueError(f"unknown fields of {cls.__name__}: {', '.join(unknown)}; known: {names}")
         return cls(**values)
 
 
@@ -66,12 +67,12 @@ class MegalodonConfig(ModelConfig):
                 raise ValueError(f"num_heads must divide {name}, got {self.num_heads} and {getattr(self, name)}")
         if self.model_dim % self.norm_num_groups:
             raise ValueError(
-                f"norm_num_groups must divide model_dim, got {self.norm_num_groups} groups for {self.model_dim} features"
+                f"norm_num_groups must divide model_dim, got {self.norm_num_groups} for {self.model_dim} features"
             )
 
     @classmethod
     def preset(cls, name: str) -> "MegalodonConfig":
-        """One of `PRESETS`: the five sizes of the paper and its code, and the byte-level `tiny` (CPU), `small` (GPU)."""
+        """One of `PRESETS`: five sizes of the paper and its code, and the byte-level `tiny` (CPU), `small` (GPU)."""
         require_choice("name", name, tuple(PRESETS))
         return cls(**PRESETS[name])
 

@@ -75,7 +75,7 @@ class LanguageModel(nn.Module):
         if targets is None:
             require_tensor("tokens", tokens, "batch time")
             if tokens.shape[1] < 2:
-                raise ValueError(f"tokens must hold at least 2 steps to predict one from another, got {tokens.shape[1]}")
+                raise ValueError(f"tokens must hold at least 2 steps, one to predict another, got {tokens.shape[1]}")
             tokens, targets = tokens[:, :-1], tokens[:, 1:]
         require_tensor("targets", targets, "batch time", batch=tokens.shape[0], time=tokens.shape[1])
         logits, _ = self(tokens, state)

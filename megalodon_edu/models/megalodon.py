@@ -1,4 +1,4 @@
-"""Megalodon (arXiv:2404.08801): embedding, two-hop blocks of normalized attention and feed-forward, Timestep Norm, head."""
+"""Megalodon (arXiv:2404.08801): embedding, two-hop blocks, Timestep Norm, head."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def megalodon_state_bytes(
 ) -> int:
     """Bytes of the state after `context` tokens: periodic in the chunk, bounded whatever the context.
 
-    Keys and values take `activation_bytes` each (2 in bfloat16); averages and norm statistics are float32, counts int64.
+    Keys and values take `activation_bytes` each (2 in bfloat16); averages and statistics are float32, counts int64.
     """
     held = context % config.chunk_size
     cache = held * (config.z_dim + config.value_dim) * activation_bytes

@@ -17,7 +17,7 @@ Sequence = Float[Tensor, "batch time channel"]
 class DampedEMA(Float32Parameters):
     """MEGA's damped multi-dimensional EMA (arXiv:2209.10655, Eq 4-5) on (batch, time, channel).
 
-    alpha and delta hold logits, beta and gamma the input and output weights (η = gamma / √modes), each (channel, modes).
+    alpha and delta hold logits, beta the input weights, gamma the output weights √modes η; each (channel, modes).
     """
 
     def __init__(self, model_dim: int, modes: int, backend: str = "auto"):
@@ -38,7 +38,7 @@ class DampedEMA(Float32Parameters):
         nn.init.normal_(self.gamma)
         nn.init.normal_(self.beta, std=0.02)
         with torch.no_grad():
-            self.beta += (-1.0) ** torch.arange(self.beta.shape[1])
+            self.beta.add_((-1.0) ** torch.arange(self.beta.shape[1], device=self.beta.device))
 
     def coefficients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """alpha, delta, beta, eta of `ops.damped_ema`, in float64."""

@@ -12,7 +12,7 @@ from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_par
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + eps) · (weight + 1) over the last dimension, in at least float32. No weight with gain=False."""
+    """x / sqrt(mean(x²) + eps) · (weight + 1) over the last dimension, in at least float32; gain=False: no weight."""
 
     def __init__(self, width: int, eps: float = 1e-5, gain: bool = True):
         super().__init__()

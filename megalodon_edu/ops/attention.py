@@ -86,8 +86,8 @@ def chunked_attention(
     full = (length - start) // chunk_size
     end = start + full * chunk_size
     if full:
-        chunks = (t[:, start:end].reshape(-1, chunk_size, *t.shape[2:]) for t in (q, k, v))
-        out.append(_attend(*chunks, scale, bias, dropout).reshape(q.shape[0], end - start, *v.shape[2:]))
+        q_, k_, v_ = (t[:, start:end].reshape(-1, chunk_size, *t.shape[2:]) for t in (q, k, v))
+        out.append(_attend(q_, k_, v_, scale, bias, dropout).reshape(q.shape[0], end - start, *v.shape[2:]))
     if end < length:
         out.append(_attend(q[:, end:], k[:, end:], v[:, end:], scale, bias, dropout))
     if not held or start == chunk_size - held:  # the chunk that was open is full

@@ -56,7 +56,7 @@ def check_sequence(x: Tensor, **coefficients: Tensor) -> None:
     for name, value in coefficients.items():
         if value.shape[0] != x.shape[2]:
             raise ValueError(
-                f"{name} must have one row per channel: x has {x.shape[2]} channels, {name} the shape {tuple(value.shape)}"
+                f"{name} must have one row per channel ({x.shape[2]}, as x has), got the shape {tuple(value.shape)}"
             )
 
 

@@ -24,7 +24,7 @@ Padding = Bool[Tensor, "batch time"]
 class TimestepNormState(NamedTuple):
     """What is known of the past: tokens seen (int64), their mean and their biased variance (at least float32)."""
 
-    count: Int[Tensor, " batch"]
+    count: Int[Tensor, " batch"]  # type: ignore[assignment]  # hides tuple.count
     mean: Float[Tensor, "batch group"]
     var: Float[Tensor, "batch group"]
 
@@ -86,11 +86,12 @@ def timestep_norm_parallel(
     normal = (features - mean[..., None]) * (var[..., None] + eps).rsqrt()
     y = normal.flatten(2) * (weight.to(work) + 1) + bias.to(work)
     y = y.masked_fill(padding_mask[..., None], 0).to(x.dtype)
-    return y, TimestepNormState(count[:, -1], mean[:, -1] + origin, var[:, -1])
+    # Copies: a view of the last step would keep the statistics of the whole sequence alive.
+    return y, TimestepNormState(count[:, -1].clone(), mean[:, -1] + origin, var[:, -1].clone())
 
 
 def merge(first: TimestepNormState, second: TimestepNormState) -> TimestepNormState:
-    """The statistics of two spans taken together (Chan, Golub and LeVeque). Associative; an empty span changes nothing."""
+    """The statistics of two spans together (Chan, Golub and LeVeque). Associative; an empty span changes nothing."""
     count = first.count + second.count
     work = first.mean.dtype
     share = (second.count.to(work) / count.clamp(min=1).to(work))[..., None]
