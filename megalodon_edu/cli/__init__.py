@@ -1,0 +1,110 @@
+"""The commands of `megalodon-edu`. A command's module is imported only when that command is asked for.
+
+Such a module holds HELP (one line), add_arguments(parser) and run(args), which returns the exit status.
+One that sets PASSES_ARGUMENTS_ON = True finds the arguments it does not know in args.rest.
+"""
+
+import argparse
+import ast
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+
+from megalodon_edu import __version__
+
+COMMANDS = {
+    "lab": "megalodon_edu.cli.lab",
+    "test": "megalodon_edu.cli.test",
+    "train": "megalodon_edu.cli.train",
+    "generate": "megalodon_edu.cli.generate",
+    "evaluate": "megalodon_edu.cli.evaluate",
+    "bench": "megalodon_edu.cli.bench",
+    "notebooks": "megalodon_edu.cli.notebooks",
+}
+
+
+class CommandError(Exception):
+    """A failure that its message explains: the command prints the message without a traceback."""
+
+
+def available_commands() -> dict[str, str]:
+    """Return the one-line help of every command whose module is there, without importing any of them."""
+    commands = {}
+    for name, module in COMMANDS.items():
+        spec = find_spec(module)
+        if spec is not None and spec.origin is not None:
+            with open(spec.origin, encoding="utf-8") as file:
+                commands[name] = _read_help(ast.parse(file.read()))
+    return commands
+
+
+def _read_help(tree: ast.Module) -> str:
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == "HELP":
+            return str(ast.literal_eval(node.value))  # type: ignore[attr-defined]
+    return ""
+
+
+def _overview(commands: dict[str, str]) -> str:
+    lines = [f"  {name:<10} {line}" for name, line in commands.items()]
+    return "\n".join(
+        [
+            f"megalodon-edu {__version__}: build Megalodon, a long-context language model, step by step.",
+            "",
+            "usage: megalodon-edu COMMAND [--help] ...",
+            "",
+            *lines,
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    commands = available_commands()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview(commands))
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)
+        return 0
+    name, *rest = arguments
+    if name not in commands:
+        print(f"megalodon-edu: no command {name!r}; choose one of {', '.join(commands)}", file=sys.stderr)
+        return 2
+    try:
+        return _run(name, rest)
+    except CommandError as error:
+        print(f"megalodon-edu {name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nmegalodon-edu {name}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    try:
+        module = import_module(COMMANDS[name])
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.partition(".")[0] == "megalodon_edu":
+            raise
+        raise CommandError(
+            f"this Python lacks {missing}; run `make lab` once (Windows: python -m megalodon_edu lab), "
+            "then use the Python in .venv"
+        ) from error
+    parser = argparse.ArgumentParser(
+        prog=f"megalodon-edu {name}",
+        description=module.HELP,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    args, rest = parser.parse_known_args(arguments)
+    if getattr(module, "PASSES_ARGUMENTS_ON", False):
+        args.rest = rest
+    elif rest:
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    return int(module.run(args))

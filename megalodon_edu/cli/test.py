@@ -1,0 +1,32 @@
+"""`test`: install what the tests need into .venv, then run ruff, mypy and pytest."""
+
+import argparse
+import subprocess
+
+from megalodon_edu.cli.setup import ROOT, ensure_environment
+
+HELP = "install what the tests need, then run ruff, mypy and pytest"
+EXTRAS = ("lab", "kernels", "test", "dev")
+PASSES_ARGUMENTS_ON = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command; every argument goes on to pytest."""
+    parser.usage = "megalodon-edu test [--help] [pytest's arguments]"
+    parser.epilog = """\
+One file:           megalodon-edu test tests/test_project.py
+Without notebooks:  megalodon-edu test -m "not notebook and not browser"
+
+All three run even if one of them fails; the exit status is that of the first failure.
+"""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Install where needed, run the three and return the first exit status that is not 0."""
+    python = ensure_environment(ROOT, EXTRAS)
+    status = 0
+    for tool in (["ruff", "check", "."], ["mypy"], ["pytest", *args.rest]):
+        print(f"== {' '.join(tool)}", flush=True)
+        failure = subprocess.run([python, "-m", *tool], cwd=ROOT).returncode
+        status = status or failure
+    return status
