@@ -18,6 +18,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -39,7 +40,7 @@ MODES = (ORANGE, GREEN, PINK, SKY, VERMILION, BLUE)
 PIXELS_PER_INCH = 100
 SALT = "megalodon-edu"
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 11,
@@ -52,7 +53,7 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": matplotlib.cycler(color=[BLUE, ORANGE, GREEN, PINK, SKY, VERMILION]),
+    "axes.prop_cycle": cycler(color=[BLUE, ORANGE, GREEN, PINK, SKY, VERMILION]),
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.8,
     "xtick.color": "#555555",

@@ -43,7 +43,7 @@ def test_a_png_has_twice_the_pixels_it_is_shown_at():
 
 def test_the_description_is_where_front_ends_look(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda data, metadata=None, raw: shown.append((data, metadata)))
+    monkeypatch.setattr("IPython.display.display", lambda data, metadata=None, **_: shown.append((data, metadata)))
     style.show(draw(), "A line that rises to < 1\n   and falls again.")
     (image, metadata), (words, _) = shown
     assert image["text/plain"] == "A line that rises to < 1 and falls again."
