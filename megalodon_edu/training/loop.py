@@ -1,0 +1,168 @@
+"""The training loop: one step after another, logged, checkpointed, and exactly resumable."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from megalodon_edu.models import LanguageModel
+from megalodon_edu.training.checkpoint import (
+    TrainingState,
+    checkpoints,
+    load_weights,
+    locate,
+    read_state,
+    restore_optimizer,
+    save_checkpoint,
+)
+from megalodon_edu.training.diagnosis import NonFiniteError, diagnose, first_not_finite
+from megalodon_edu.training.interruption import deferred_interrupt
+from megalodon_edu.training.log import LogRow, LogWriter
+from megalodon_edu.training.optimizer import build_optimizer, learning_rate, set_learning_rate
+from megalodon_edu.training.options import TrainingOptions
+from megalodon_edu.training.precision import autocast, choose_precision
+from megalodon_edu.training.windows import RandomWindows, to_device
+
+LOG_NAME = "log.csv"
+# What a resumed run may choose anew: how long it goes on, and how often it looks and saves.
+CHANGEABLE = ("steps", "max_seconds", "evaluate_every", "checkpoint_steps", "checkpoint_seconds")
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended: after all its steps, at its limit of time, or by Ctrl-C."""
+
+    step: int
+    seconds: float
+    ended: Literal["steps", "time", "interrupt"]
+    checkpoint: Path
+
+
+def train(
+    model: LanguageModel,
+    windows: RandomWindows,
+    options: TrainingOptions,
+    folder: str | os.PathLike,
+    callbacks: Iterable[Callable[[LogRow], None]] = (),
+    validate: Callable[[LanguageModel], float] | None = None,
+    resume: bool = False,
+    progress_bar: bool = True,
+) -> TrainingResult:
+    """Train the model, in place and on the device it is on, to lower the mean loss of the windows.
+
+    Step s = 0, 1, ... takes the batch windows(s), adds up the gradients of its `accumulate` parts, clips their norm,
+    and lets AdamW step with the rate learning_rate(s, progress), progress = s / steps. Randomness inside the model
+    (dropout) is seeded by (seed, s). Hence, on one machine, a run that was interrupted and resumed ends with the very
+    bits of one that was not. A limit of time is the exception: the learning rate then follows the clock,
+    progress = max(s / steps, seconds / max_seconds), so that it is down when the time is up.
+
+    Every step adds a row to `folder`/log.csv and calls each callback with it. Every `evaluate_every` steps the row also
+    holds `validate(model)`, in bits per byte. Ctrl-C ends the run after the current step, with a checkpoint; a second
+    Ctrl-C ends it at once.
+
+    Raises FileExistsError if the folder holds a run already and `resume` is False, FileNotFoundError if it holds none
+    and `resume` is True, ValueError if that run had another model, text or options, and NonFiniteError if a loss, a
+    gradient or a parameter is no longer finite (the last good checkpoint stays).
+    """
+    folder = Path(folder)
+    device = next(model.parameters()).device
+    dtype, _ = choose_precision(options.precision, device)
+    optimizer = build_optimizer(model, options)
+    described = windows.description()
+    done, seconds_before, saved = 0, 0.0, None
+    if resume:
+        saved = locate(folder)
+        earlier = read_state(saved)
+        _require_same_run(saved, earlier, options, described)
+        load_weights(saved, model)
+        restore_optimizer(saved, model, optimizer)
+        done, seconds_before = earlier.step, earlier.seconds
+    elif checkpoints(folder):
+        raise FileExistsError(f"folder {folder} holds a run already; resume it or choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    start = last_save = time.perf_counter()
+    seconds = seconds_before
+    ended: Literal["steps", "time", "interrupt"] = "steps"
+    with (
+        LogWriter(folder / LOG_NAME, done) as log,
+        deferred_interrupt() as interrupted,
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+        tqdm(total=options.steps, initial=done, unit="step", disable=not progress_bar) as bar,
+    ):
+        while done < options.steps:
+            spent = seconds / options.max_seconds if options.max_seconds else 0.0
+            rate = learning_rate(done, max(done / options.steps, spent), options)
+            set_learning_rate(optimizer, rate)
+            torch.manual_seed(windows.seed * 1_000_003 + done)
+            batch = to_device(windows(done), device)
+            loss = accumulate_gradient(model, batch, options.accumulate, dtype)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip).item()
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise diagnose(model, done + 1, loss, norm, rate, saved)
+            optimizer.step()
+            done += 1
+            score = validate(model) if validate is not None and done % options.evaluate_every == 0 else None
+            now = time.perf_counter()
+            seconds = seconds_before + now - start
+            row = LogRow(done, done * windows.batch * windows.length, seconds, loss, rate, norm, score)
+            log.append(row)
+            for callback in callbacks:
+                callback(row)
+            bar.set_postfix_str(f"{loss / math.log(2):.3f} bits per byte", refresh=False)
+            bar.update()
+            if interrupted():
+                ended = "interrupt"
+            elif done < options.steps and options.max_seconds and seconds >= options.max_seconds:
+                ended = "time"
+            last = ended != "steps" or done == options.steps
+            if last or done % options.checkpoint_steps == 0 or now - last_save >= options.checkpoint_seconds:
+                if culprit := first_not_finite(model):
+                    raise NonFiniteError(
+                        f"After step {done} {culprit} is not finite. The last good checkpoint: {saved}."
+                    )
+                saved = save_checkpoint(folder, model, optimizer, TrainingState(done, seconds, options, described))
+                last_save = time.perf_counter()
+            if last:
+                break
+    assert saved is not None  # the last step of a run saves, and a resumed run starts from a checkpoint
+    return TrainingResult(done, seconds, ended, saved)
+
+
+def accumulate_gradient(model: LanguageModel, batch: Tensor, parts: int, dtype: torch.dtype) -> float:
+    """Leave the gradient of the batch's mean loss in the parameters, part after part; return the loss.
+
+    Raises ValueError unless the batch can be cut into that many equal parts.
+    """
+    if len(batch) % parts:
+        raise ValueError(f"accumulate must divide the batch of {len(batch)} windows, got {parts}")
+    model.train()
+    model.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=batch.device)
+    for part in batch.chunk(parts):
+        with autocast(dtype, batch.device):
+            loss = model.loss(part) / parts
+        loss.backward()
+        total += loss.detach()
+    return total.item()
+
+
+def _require_same_run(path: Path, earlier: TrainingState, options: TrainingOptions, windows: dict[str, Any]) -> None:
+    """Raise ValueError if going on from `earlier` with these options or windows would be another run."""
+    for what, before, now in (
+        ("windows", earlier.windows, windows),
+        ("options", asdict(earlier.options), asdict(options)),
+    ):
+        for name in now:
+            if name not in CHANGEABLE and before.get(name) != now[name]:
+                raise ValueError(
+                    f"{what}.{name} was {before.get(name)!r} when {path} was written, got {now[name]!r}; "
+                    "keep it, or start a new run in another folder"
+                )
