@@ -1,6 +1,7 @@
 """Random windows of text: the batch of a step is a pure function of the seed and the step's number."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,18 @@ import torch
 from torch import Tensor
 
 from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.data import START, Document
+
+
+def concatenate(documents: Iterable[Document]) -> Tensor:
+    """Return the documents as one row of tokens (time,) uint8, each preceded by the start token.
+
+    Raises ValueError if there is no document.
+    """
+    pieces = [bytes([START]) + document.text for document in documents]
+    if not pieces:
+        raise ValueError("documents must hold at least one document, got none")
+    return torch.frombuffer(bytearray(b"".join(pieces)), dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class RandomWindows:
         """Raise ValueError or TypeError for sizes that do not fit the text."""
         require_tensor("tokens", self.tokens, "time")
         if self.tokens.dtype != torch.uint8:
-            raise TypeError(f"tokens must be uint8 (bytes), got {self.tokens.dtype}; convert with tokens.byte()")
+            raise TypeError(f"tokens must be uint8 (bytes), got {self.tokens.dtype}; build them with concatenate")
         require_positive("batch", self.batch)
         require_positive("length", self.length)
         require_positive("seed", self.seed, least=0)

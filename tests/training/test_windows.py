@@ -1,7 +1,20 @@
 import pytest
 import torch
+from tiny_models import document
 
-from megalodon_edu.training.windows import RandomWindows, to_device
+from megalodon_edu.training.windows import RandomWindows, concatenate, to_device
+
+
+def test_documents_are_joined_each_after_a_start_token():
+    assert bytes(concatenate([document(b"whales"), document(b"a")]).tolist()) == b"\0whales\0a"
+    with pytest.raises(ValueError, match="documents must hold at least one document, got none"):
+        concatenate([])
+
+
+def test_a_window_may_cross_from_one_document_into_the_next():
+    tokens = concatenate([document(b"ab"), document(b"c"), document(b"d")])
+    batch = RandomWindows(tokens, batch=100, length=4)(0)
+    assert {bytes(row) for row in batch.tolist()} == {b"\0ab\0c", b"ab\0c\0", b"b\0c\0d"}
 
 
 def test_a_batch_is_cut_from_the_text(tokens):
