@@ -1,0 +1,9 @@
+"""Exercises: one module per chapter with checks that diagnose, hints, and solutions in a folder of their own.
+
+In a notebook:
+
+    from megalodon_edu.exercises import chapter01 as exercises
+    exercises.ema.check(ema)
+    exercises.ema.hint()
+    exercises.ema.solution()
+"""
