@@ -92,9 +92,11 @@ class Exercise:
         except Diagnosis as diagnosis:
             return Verdict(False, str(diagnosis))
         except Exception as error:
-            if isinstance(error, NotImplementedError) and _is_stub(error, answer):
+            line = _student_line(error, answer, self._examine)
+            # Torch raises NotImplementedError too: only a line that says so itself is a stub.
+            if isinstance(error, NotImplementedError) and line is not None and "NotImplementedError" in line[1]:
                 return self.check(None)
-            return Verdict(False, _describe(error, answer))
+            return Verdict(False, _describe(error, line))
         return Verdict(True, self.success)
 
     def hint(self) -> Folded:
@@ -125,12 +127,12 @@ class Answer:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the student's function on copies, so that what it does to its arguments cannot spoil the check."""
-        given: dict[int | str, Any] = {**dict(enumerate(args)), **kwargs}
-        passed = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in given.items()}
+        given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+        passed = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in given}
         result = self.function(*(passed[key] for key in range(len(args))), **{key: passed[key] for key in kwargs})
         if _is_nothing(result):
             raise NotYet
-        for key, value in given.items():
+        for key, value in given:
             if isinstance(value, torch.Tensor) and not torch.equal(value, passed[key]):
                 raise Diagnosis(
                     f"your code changes its argument {self._argument(key)} in place, so whoever called it finds "
@@ -192,30 +194,24 @@ def _source_of(module: str, name: str) -> str | None:
     raise LookupError(f"{module} holds no solution named {name}")
 
 
-def _student_frame(error: Exception, answer: Any) -> traceback.FrameSummary | None:
-    """The innermost frame of the student's own code: cells of one notebook, or files of one folder, lie together."""
+def _student_line(error: Exception, answer: Any, examine: Callable[[Any], None]) -> tuple[int, str] | None:
+    """Number and text of the innermost line of the student's own code, None where the error arose elsewhere.
+
+    The cells of one notebook, or the files of one folder, count as the student's; the check itself does not.
+    """
     functions = [answer, *vars(answer).values()] if inspect.isclass(answer) else [answer]
     codes = [inspect.unwrap(function).__code__ for function in functions if hasattr(function, "__code__")]
     folders = {os.path.dirname(code.co_filename) for code in codes}
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((frame for frame in reversed(frames) if os.path.dirname(frame.filename) in folders), None)
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if os.path.dirname(frame.f_code.co_filename) in folders and frame.f_code is not examine.__code__:
+            return number, linecache.getline(frame.f_code.co_filename, number).strip()
+    return None
 
 
-def _is_stub(error: Exception, answer: Any) -> bool:
-    """True for `raise NotImplementedError` in the student's code; torch raises this class for other reasons."""
-    frame = _student_frame(error, answer)
-    return frame is not None and "NotImplementedError" in _line(frame)
-
-
-def _describe(error: Exception, answer: Any) -> str:
+def _describe(error: Exception, line: tuple[int, str] | None) -> str:
     """One sentence: type, message and line of an exception."""
     message = str(error).strip().partition("\n")[0]
     what = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    frame = _student_frame(error, answer)
-    if frame is None:
+    if line is None:
         return f"the check could not use what your code returned ({what}). Does it return what the exercise asks for?"
-    return f"your code stopped with {what}, in line {frame.lineno}: `{_line(frame)}`"
-
-
-def _line(frame: traceback.FrameSummary) -> str:
-    return linecache.getline(frame.filename, frame.lineno or 0).strip()
+    return f"your code stopped with {what}, in line {line[0]}: `{line[1]}`"
