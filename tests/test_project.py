@@ -37,8 +37,7 @@ PINS = dict(
     if not line.startswith("#")
 )
 
-# From the bottom up: a module imports from its own layer and from those before it. data, recordings and what follows
-# them up to training are the core; it runs without Jupyter and without Triton.
+# From the bottom up: a module imports from its own layer and from those before it.
 LAYERS = [
     {"arguments", "project"},
     {"data"},
@@ -56,7 +55,8 @@ LAYERS = [
     {"authoring"},
     {"cli", "__main__"},
 ]
-CORE_LAYERS = ["arguments", "project", "data", "recordings", "ops", "nn", "models", "training", "measure", "plots", "cli"]
+# The core runs without Jupyter and without Triton.
+CORE_LAYERS = {name for layer in LAYERS[: LAYERS.index({"plots"}) + 1] for name in layer} - {"kernels"} | {"cli"}
 NOTEBOOK_MODULES = ["IPython", "anywidget", "ipykernel", "ipywidgets", "jupyterlab", "nbclient", "nbformat", "notebook"]
 
 

@@ -257,8 +257,7 @@ class _Index(http.server.BaseHTTPRequestHandler):
 
 
 def test_the_probe_believes_only_an_index_that_lists_torch(monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Index) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
@@ -273,6 +272,27 @@ def test_the_probe_believes_only_an_index_that_lists_torch(monkeypatch):
 def test_the_probe_gives_up_on_an_index_that_stays_silent():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert not setup.index_answers(f"http://127.0.0.1:{silent.getsockname()[1]}/whl", seconds=0.2)
+
+
+@pytest.mark.timeout(30)
+def test_the_probe_gives_up_on_an_index_that_answers_too_slowly(monkeypatch):
+    """Each byte comes in time, so the limit of a single read never strikes, but the page never ends."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    given_up = threading.Event()
+
+    def drip(server):
+        connection = server.accept()[0]
+        connection.sendall(b"HTTP/1.0 200 OK\r\nSlow: ")
+        while not given_up.wait(0.05):
+            connection.sendall(b"x")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as slow:
+        threading.Thread(target=drip, args=(slow,), daemon=True).start()
+        try:
+            assert not setup.index_answers(f"http://127.0.0.1:{slow.getsockname()[1]}/whl", seconds=0.5)
+        finally:
+            given_up.set()
 
 
 @pytest.mark.parametrize(("listing", "status", "found"), [("GPU 0: H100", 0, True), ("", 9, False), ("none", 0, False)])
