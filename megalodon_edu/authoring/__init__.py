@@ -1,0 +1,1 @@
+"""For authors: execute notebooks and store them in canonical form."""

@@ -1,0 +1,68 @@
+"""Execute a notebook in a fresh kernel and store it in canonical form."""
+
+import os
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+
+from megalodon_edu.authoring.canonical import canonicalise, problems
+
+CELL_TIMEOUT = 120
+
+
+class NotebookFailed(Exception):
+    """A cell raised an exception, took too long or killed the kernel; the message names it."""
+
+
+def read(path: Path) -> NotebookNode:
+    """The notebook as it is stored."""
+    return nbformat.read(path, as_version=4)
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Store a notebook, replacing the file in one step."""
+    temporary = path.with_name(path.name + ".part")
+    nbformat.write(notebook, temporary)
+    os.replace(temporary, path)
+
+
+def execute(notebook: NotebookNode, folder: Path, cell_timeout: float = CELL_TIMEOUT) -> NotebookNode:
+    """Run all cells in a fresh kernel started in `folder`, and return the notebook in canonical form.
+
+    Raises NotebookFailed at the first cell that raises an exception or takes longer than `cell_timeout` seconds.
+    """
+    running: list[int] = []
+    client = NotebookClient(
+        notebook,
+        timeout=cell_timeout,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        store_widget_state=False,
+        on_cell_start=lambda cell, cell_index: running.append(cell_index),
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise NotebookFailed(f"{_cell(notebook, running)} raised {error.ename}: {error.evalue}") from error
+    except CellTimeoutError as error:
+        raise NotebookFailed(f"{_cell(notebook, running)} took longer than {cell_timeout:g} s") from error
+    except DeadKernelError as error:
+        raise NotebookFailed(f"{_cell(notebook, running)} killed its kernel") from error
+    return canonicalise(notebook)
+
+
+def run(path: Path, cell_timeout: float = CELL_TIMEOUT) -> list[str]:
+    """Execute a stored notebook and store it again in canonical form; returns what is still not canonical."""
+    notebook = execute(read(path), path.parent, cell_timeout)
+    write(notebook, path)
+    return problems(notebook)
+
+
+def _cell(notebook: NotebookNode, running: list[int]) -> str:
+    index = running[-1]
+    number = sum(cell.cell_type == "code" for cell in notebook.cells[: index + 1])
+    return f"code cell {number} ({notebook.cells[index].get('id')})"

@@ -1,0 +1,54 @@
+"""`notebooks`: execute the chapters and store them in canonical form, or say where one departs from it."""
+
+import argparse
+import time
+from pathlib import Path
+
+from megalodon_edu.authoring.canonical import problems
+from megalodon_edu.authoring.notebooks import CELL_TIMEOUT, NotebookFailed, read
+from megalodon_edu.authoring.notebooks import run as run_notebook
+from megalodon_edu.cli import CommandError
+
+HELP = "for authors: run the chapters' notebooks and store them in canonical form, or check that form"
+FOLDER = Path("notebooks")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command."""
+    parser.add_argument("action", choices=["run", "check"], help="run executes and stores; check only reads")
+    parser.add_argument("paths", nargs="*", type=Path, help="notebooks; default: all in ./notebooks")
+    parser.epilog = f"""\
+After editing a chapter:   megalodon-edu notebooks run notebooks/01_exponential_moving_averages.ipynb
+Before sending a change:   megalodon-edu notebooks check
+
+run starts a fresh kernel for each notebook, stops at the first cell that fails or takes longer than {CELL_TIMEOUT} s,
+and leaves the file as it was in that case. Canonical form: execution counts 1..n, no paths, times or addresses of one
+machine, at most 4 digits after the decimal point, alt text for every picture. The exit status is 1 if anything is
+left to do.
+"""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run or check each notebook; return 1 if any of them failed or is not canonical."""
+    status = 0
+    for path in _notebooks(args.paths):
+        start = time.monotonic()
+        try:
+            found = run_notebook(path) if args.action == "run" else problems(read(path))
+        except NotebookFailed as error:
+            found = [str(error)]
+        seconds = f" ({time.monotonic() - start:.1f} s)" if args.action == "run" else ""
+        print(f"{path}: {'canonical' if not found else 'not canonical'}{seconds}", flush=True)
+        for problem in found:
+            print(f"  {problem}")
+        status = max(status, int(bool(found)))
+    return status
+
+
+def _notebooks(paths: list[Path]) -> list[Path]:
+    found = paths or sorted(FOLDER.glob("*.ipynb"))
+    if not found:
+        raise CommandError(f"no notebooks in ./{FOLDER}; call this from the project's folder, or name some")
+    if missing := [path for path in found if not path.is_file()]:
+        raise CommandError(f"no such notebook: {', '.join(map(str, missing))}")
+    return found
