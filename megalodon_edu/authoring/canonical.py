@@ -68,7 +68,7 @@ def is_measured(cell: NotebookNode) -> bool:
 
 
 def problems(notebook: NotebookNode) -> list[str]:
-    """Every departure from the canonical form, in a sentence that names the code cell; none for a canonical notebook."""
+    """Every departure from the canonical form, in a sentence that names the cell; none for a canonical notebook."""
     return [*_whole(notebook), *(problem for cell in _numbered(notebook) for problem in _of_cell(*cell))]
 
 
