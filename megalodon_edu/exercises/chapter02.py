@@ -30,7 +30,7 @@ def coefficients() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     success="each channel is written into several memories and read back as one number; the state passes through.",
     hints=[
         "It is the loop of chapter 01 with one more dimension: the state is (batch, channel, mode).",
-        "`x[:, t, :, None]` has the shape (batch, channel, 1): each token is now broadcast to all modes of its channel.",
+        "`x[:, t, :, None]` has the shape (batch, channel, 1): each token goes to all modes of its channel.",
         "One step is `h = alpha * beta * x[:, t, :, None] + (1 - alpha * delta) * h`.",
         "The output of the step is `(eta * h).sum(-1)`: the modes are mixed, not kept. Return the state unmixed.",
     ],
@@ -108,7 +108,7 @@ def kernel_of_modes(answer: Any) -> None:
 @exercise(
     success="all steps at once, and the end of the text stays at its end.",
     hints=[
-        "A product of spectra is a convolution on a circle. Make the circle so large that nothing meets on its far side.",
+        "A product of spectra is a convolution on a circle. Make the circle large enough that nothing meets itself.",
         "`torch.fft.rfft(x, n=2 * length, dim=1)` appends the zeros for you. The kernel needs the same n.",
         "The kernel is (channel, time) and x is (batch, time, channel): transpose the kernel before you multiply.",
         "Back with `torch.fft.irfft(product, n=2 * length, dim=1)`, then keep the first `length` steps.",
@@ -121,7 +121,7 @@ def convolve_fft(answer: Any) -> None:
         right = _convolution(x, kernel)
         y = expect_shape(answer(x, kernel), tuple(x.shape), f"y for {time} steps")
         if y.is_complex():
-            raise Diagnosis("y is complex. x and the kernel are real, so use `rfft` and `irfft`, or take the real part.")
+            raise Diagnosis("y is complex, x and the kernel are real: use `rfft` and `irfft`, or take the real part.")
         past = torch.cat([x.new_zeros(x[:, :1].shape), x], 1)
         expect_close(y, right, f"y for {time} steps", mistakes={
             "the end of the sequence wraps into its start: your circle is only as long as the text. Pad both to 2L.":
