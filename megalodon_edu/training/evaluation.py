@@ -8,7 +8,7 @@ test-ood are read once, for a model that is final.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,6 +27,8 @@ PIECE = 4096
 """Bytes that a streaming model reads in one call. The result does not depend on it, only speed and memory do."""
 
 WINDOWS_AT_ONCE = 8
+QUICK_DOCUMENTS = 12
+QUICK_BYTES = 49_152
 
 Places = Int[Tensor, " time"]
 Losses = Float[Tensor, " time"]
@@ -144,3 +146,13 @@ def _score(model: LanguageModel, document: Document, max_bytes: int | None) -> D
     text = document.text[:max_bytes]
     bits = byte_losses(model, text).double().sum().item() / math.log(2)
     return DocumentScore(document.title, document.author, document.split, document.size, len(text), bits)
+
+
+def quick_look(model: LanguageModel, documents: Sequence[Document]) -> float:
+    """Return the bits per byte of the beginnings of some documents, always the same ones: for a glance while training.
+
+    The first QUICK_DOCUMENTS documents share QUICK_BYTES bytes evenly. A beginning is harder than the rest of a text,
+    since little has been read yet, so this number is higher than that of whole documents.
+    """
+    some = documents[:QUICK_DOCUMENTS]
+    return evaluate(model, some, max_bytes=max(1, QUICK_BYTES // max(1, len(some)))).bits_per_byte

@@ -30,9 +30,10 @@ from megalodon_edu.training.options import TrainingOptions
 from megalodon_edu.training.precision import autocast, choose_precision
 from megalodon_edu.training.windows import RandomWindows, to_device
 
+Ending = Literal["steps", "time", "interrupt"]
 LOG_NAME = "log.csv"
-# What a resumed run may choose anew: how long it goes on, and how often it looks and saves.
-CHANGEABLE = ("steps", "max_seconds", "evaluate_every", "checkpoint_steps", "checkpoint_seconds")
+# What a resumed run may choose anew: how long it goes on, how often it looks and saves, and the name of the text.
+CHANGEABLE = ("steps", "max_seconds", "evaluate_every", "checkpoint_steps", "checkpoint_seconds", "source")
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class TrainingResult:
 
     step: int
     seconds: float
-    ended: Literal["steps", "time", "interrupt"]
+    ended: Ending
     checkpoint: Path
 
 
@@ -90,14 +91,14 @@ def train(
 
     start = last_save = time.perf_counter()
     seconds = seconds_before
-    ended: Literal["steps", "time", "interrupt"] = "steps"
     with (
         LogWriter(folder / LOG_NAME, done) as log,
         deferred_interrupt() as interrupted,
         torch.random.fork_rng([device] if device.type == "cuda" else []),
         tqdm(total=options.steps, initial=done, unit="step", disable=not progress_bar) as bar,
     ):
-        while done < options.steps:
+        ended = _ending(options, done, seconds, interrupted())
+        while ended is None:
             spent = seconds / options.max_seconds if options.max_seconds else 0.0
             rate = learning_rate(done, max(done / options.steps, spent), options)
             set_learning_rate(optimizer, rate)
@@ -118,22 +119,25 @@ def train(
                 callback(row)
             bar.set_postfix_str(f"{loss / math.log(2):.3f} bits per byte", refresh=False)
             bar.update()
-            if interrupted():
-                ended = "interrupt"
-            elif done < options.steps and options.max_seconds and seconds >= options.max_seconds:
-                ended = "time"
-            last = ended != "steps" or done == options.steps
-            if last or done % options.checkpoint_steps == 0 or now - last_save >= options.checkpoint_seconds:
+            ended = _ending(options, done, seconds, interrupted())
+            if ended or done % options.checkpoint_steps == 0 or now - last_save >= options.checkpoint_seconds:
                 if culprit := first_not_finite(model):
                     raise NonFiniteError(
                         f"After step {done} {culprit} is not finite. The last good checkpoint: {saved}."
                     )
                 saved = save_checkpoint(folder, model, optimizer, TrainingState(done, seconds, options, described))
                 last_save = time.perf_counter()
-            if last:
-                break
     assert saved is not None  # the last step of a run saves, and a resumed run starts from a checkpoint
     return TrainingResult(done, seconds, ended, saved)
+
+
+def _ending(options: TrainingOptions, done: int, seconds: float, interrupted: bool) -> Ending | None:
+    """Say why the run is to end here, if it is."""
+    if done >= options.steps:
+        return "steps"
+    if options.max_seconds is not None and seconds >= options.max_seconds:
+        return "time"
+    return "interrupt" if interrupted else None
 
 
 def accumulate_gradient(model: LanguageModel, batch: Tensor, parts: int, dtype: torch.dtype) -> float:

@@ -30,13 +30,14 @@ class RandomWindows:
     A window may begin anywhere and may run from the end of one document into the next, so documents shorter than a
     window need no padding: the start token between them tells the model that a new text begins.
     `windows(step)` depends on the tokens, the seed and the step only. That is why a resumed run sees the same
-    batches as one that never stopped, with no generator to store.
+    batches as one that never stopped, with no generator to store. `source` names the text, for the record.
     """
 
     tokens: Tensor
     batch: int
     length: int
     seed: int = 0
+    source: str = "unnamed"
 
     def __post_init__(self) -> None:
         """Raise ValueError or TypeError for sizes that do not fit the text."""
@@ -59,12 +60,13 @@ class RandomWindows:
         return self.tokens[starts + torch.arange(self.length + 1)].long()
 
     def description(self) -> dict[str, int | str]:
-        """Return what tells these windows from others: sizes, seed, and the SHA-256 of the text."""
+        """Return what tells these windows from others: sizes, seed, and the name and SHA-256 of the text."""
         digest = hashlib.sha256(self.tokens.numpy().tobytes()).hexdigest()
         return {
             "batch": self.batch,
             "length": self.length,
             "seed": self.seed,
+            "source": self.source,
             "text_bytes": len(self.tokens),
             "text_sha256": digest,
         }
