@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 from tqdm import tqdm
 
@@ -20,9 +21,12 @@ def download(url: str, target: Path, size: int, sha256: str, timeout: float = 30
     the rest. `target` itself appears at once, when size and SHA-256 are right. `timeout` limits, in seconds, how long
     the server may stay silent.
 
-    Raises ConnectionError if the server cannot be reached or stops early, ValueError if the content is not the one
-    expected (the part file is then removed: its bytes are of no use), or if `target` is another file already.
+    Raises ConnectionError if the server cannot be reached or stops early, PermissionError if the folder may not be
+    written to, ValueError if the content is not the one expected (the part file is then removed: its bytes are of no
+    use), if `target` is another file already, or if `url` is no address on the web.
     """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"url must begin with http:// or https://, got {url!r}")
     if target.is_dir():
         raise IsADirectoryError(f"target must be a file, got the folder {str(target)!r}; choose another folder for it")
     if target.exists():
@@ -64,7 +68,7 @@ def receive(url: str, part: Path, target: Path, size: int, timeout: float) -> No
         require_size(response, url, start, size)
         # A server that ignores the range sends everything: then the part file begins anew.
         with (
-            part.open("ab" if start else "wb") as file,
+            open_part(part, "ab" if start else "wb") as file,
             tqdm(total=size, initial=start, unit="B", unit_scale=True, desc=target.name) as bar,
         ):
             received = start
@@ -78,6 +82,16 @@ def receive(url: str, part: Path, target: Path, size: int, timeout: float) -> No
                 file.write(block)
                 received += len(block)
                 bar.update(len(block))
+
+
+def open_part(part: Path, mode: Literal["ab", "wb"]) -> BinaryIO:
+    """Open the part file to write; an error says what to do about it."""
+    try:
+        return part.open(mode)
+    except OSError as error:
+        raise type(error)(
+            f"folder must be one that may be written to, got {str(part.parent)!r} ({error.strerror}); choose another"
+        ) from error
 
 
 def request_from(url: str, start: int) -> urllib.request.Request:

@@ -24,13 +24,18 @@ def enwik8(
     calls read it from there. An interrupted download goes on at the next call. `size` and `sha256` are the zip's.
     The cuts are those of the literature, to the byte.
 
-    Raises NotADirectoryError if `folder` is a file, ConnectionError if the download fails (what has arrived is kept),
-    ValueError if its content is not the expected one.
+    Raises NotADirectoryError if `folder` is a file, PermissionError if it may not be written to, ConnectionError if the
+    download fails (what has arrived is kept), ValueError if its content is not the expected one.
     """
     place = default_folder() if folder is None else Path(folder).expanduser()
     if place.exists() and not place.is_dir():
         raise NotADirectoryError(f"folder must be a folder, got the file {str(place)!r}; name the folder it lies in")
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"folder must be one that can be made, got {str(place)!r} ({error.strerror}); choose another"
+        ) from error
     text = unzip(download(url, place / "enwik8.zip", size, sha256))
     cuts = [0, len(text) * 90 // 100, len(text) * 95 // 100, len(text)]
 

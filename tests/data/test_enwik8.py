@@ -7,6 +7,7 @@ import socket
 import threading
 import zipfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ class Site:
     stop_after: int | None = None
     silent: bool = False
     false_range: str | None = None
+    redirect: str | None = None
     asked: list[str | None] = field(default_factory=list)
     address: str = ""
     over: threading.Event = field(default_factory=threading.Event)
@@ -53,6 +55,11 @@ class Site:
         self.asked.append(asked)
         if self.silent:
             self.over.wait(20)
+            return
+        if self.redirect and request.path != self.redirect:
+            request.send_response(302)
+            request.send_header("Location", self.redirect)
+            request.end_headers()
             return
         start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and self.ranges else 0
         status = self.status or (206 if start else 200)
@@ -284,3 +291,34 @@ def test_a_text_with_the_byte_zero(site, tmp_path):
     sha256 = hashlib.sha256(site.content).hexdigest()
     with pytest.raises(ValueError, match="enwik8 must not hold the byte 0.*at offset 0"):
         enwik8(tmp_path, site.address, len(site.content), sha256)
+
+
+@pytest.mark.parametrize("url", ["", "enwik8.zip", "file:///enwik8.zip", "ftp://books/enwik8.zip"])
+def test_an_address_that_is_none(tmp_path, url):
+    with pytest.raises(ValueError, match=f"url must begin with http:// or https://, got {url!r}"):
+        enwik8(tmp_path, url=url)
+
+
+def test_a_folder_that_may_not_be_written_to(site, tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(
+            PermissionError, match=r"folder must be one that can be made, got '.*new' \(.*; choose another"
+        ):
+            fetch(site, tmp_path / "new")
+        patch.setattr(Path, "mkdir", lambda *arguments, **options: None)
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(PermissionError, match=r"folder must be one that may be written to, got .*; choose another"):
+            fetch(site, tmp_path)
+    fetch(site, tmp_path)
+
+
+def test_a_redirected_download_is_resumed(site, tmp_path):
+    site.redirect = "/moved.zip"
+    (tmp_path / "enwik8.zip.part").write_bytes(ZIP[:10_000])
+    fetch(site, tmp_path)
+    assert site.asked == ["bytes=10000-", "bytes=10000-"]
+    assert (tmp_path / "enwik8.zip").read_bytes() == ZIP

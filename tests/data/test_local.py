@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from megalodon_edu.data import local_documents, python_sources
-from megalodon_edu.data.local import split_of_path
+from megalodon_edu.data.local_splits import split_of_path
+from megalodon_edu.data.text_files import BLOCK, read_bytes
 
 VERSE = "Full fathom five thy father lies; é ü 鯨\n".encode() * 50
 
@@ -123,6 +124,23 @@ def test_what_is_skipped_is_counted(folder):
     assert caught[0].filename == __file__
 
 
+def test_a_link_to_a_folder_is_counted_and_not_followed(folder):
+    (folder / "again").symlink_to(folder / "0", target_is_directory=True)
+    with pytest.warns(UserWarning, match=r"read 60 files, skipped 1 links to folders \(first: again\)"):
+        assert len(local_documents(folder)) == 60
+
+
+def test_a_zero_byte_far_inside_a_file_is_found(tmp_path):
+    (tmp_path / "long.txt").write_bytes(b"x" * 200_000 + b"\0")
+    with pytest.raises(ValueError, match=r"long\.txt must not hold the byte 0.*at offset 200000"):
+        local_documents(tmp_path / "long.txt")
+
+
+def test_of_a_binary_file_only_the_beginning_is_read(tmp_path):
+    (tmp_path / "film.mkv").write_bytes(b"x\0" * 100_000)
+    assert len(read_bytes(tmp_path / "film.mkv")) == BLOCK < 200_000
+
+
 def test_a_hidden_folder_that_is_named_is_read(tmp_path):
     (tmp_path / ".notes").mkdir()
     (tmp_path / ".notes" / "a.txt").write_bytes(VERSE)
@@ -146,6 +164,12 @@ def test_a_missing_path(tmp_path):
 def test_an_empty_name():
     with pytest.raises(ValueError, match=r"path must name a text file or a folder, got ''; the current folder is '\.'"):
         local_documents("")
+
+
+@pytest.mark.parametrize("path", [None, 3, b"texts"])
+def test_no_path(path):
+    with pytest.raises(TypeError, match=f"path must be a str or a Path, got {type(path).__name__}"):
+        local_documents(path)
 
 
 def test_an_empty_folder(tmp_path):
@@ -200,10 +224,10 @@ def test_an_unknown_split(folder):
 
 @pytest.mark.parametrize("whole", [True, False], ids=["file", "folder"])
 def test_a_file_that_may_not_be_read(folder, monkeypatch, whole):
-    def refuse(self):
+    def refuse(self, mode):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(
         PermissionError, match=r"path must be a readable file, got '.*00\.txt' \(Permission denied\); change"
     ):

@@ -4,12 +4,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megalodon_edu.data import SIX_TOKENS, SIX_VALUES, START, VOCABULARY, to_text, to_tokens
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_a_text_survives_the_way_to_tokens_and_back(text):
     assert to_text(to_tokens(text)) == text
