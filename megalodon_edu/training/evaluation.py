@@ -9,8 +9,9 @@ test-ood are read once, for a model that is final.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,16 @@ class Evaluation:
     def complete(self) -> bool:
         """Whether every byte was read; if not, the number is for a quick look, and not to be reported."""
         return all(score.scored == score.size for score in self.scores)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        documents = [{**asdict(score), "bits_per_byte": score.bits_per_byte} for score in self.scores]
+        return {
+            "bits_per_byte": self.bits_per_byte,
+            "scored": self.scored,
+            "complete": self.complete,
+            "documents": documents,
+        }
 
 
 def evaluate(
