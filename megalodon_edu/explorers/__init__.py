@@ -1,5 +1,8 @@
 """Interactive explorers: one file each, its JavaScript beside it."""
 
+from megalodon_edu.explorers.complex_ema import PolePlaneExplorer
+from megalodon_edu.explorers.damped_ema import DecayMixExplorer
 from megalodon_edu.explorers.ema import EMAExplorer
+from megalodon_edu.explorers.memory_wall import MemoryWallExplorer
 
-__all__ = ["EMAExplorer"]
+__all__ = ["DecayMixExplorer", "EMAExplorer", "MemoryWallExplorer", "PolePlaneExplorer"]

@@ -38,6 +38,9 @@ const plot = (() => {
     return sign + size.toFixed(decimals);
   }
 
+  // A fixed number of decimals, with a real minus sign.
+  const fixed = (value, decimals) => (Math.abs(value) < 0.5 * 10 ** -decimals ? 0 : value).toFixed(decimals).replace("-", "−");
+
   // A tick's label: as few digits as it needs.
   function tickLabel(value) {
     if (value === 0) return "0";
@@ -292,13 +295,21 @@ const plot = (() => {
 
   const SLIDER_STEPS = 400;
 
-  function slider({ label, bounds, scale = "linear", step, get, set, text = number, name }) {
+  // A labelled slider. `step` rounds the value; on a log scale the thumb moves evenly in the logarithm. `description`
+  // is the name a screen reader says where the label alone would not tell two sliders apart.
+  function slider({ label, description = label, bounds, scale = "linear", step, get, set, text = number, enabled = () => true, name }) {
     const [low, high] = bounds();
-    const positions = step ? Math.round((high - low) / step) : SLIDER_STEPS;
+    const positions = step && scale === "linear" ? Math.round((high - low) / step) : SLIDER_STEPS;
     const toValue = (scale === "log" ? logScale : linearScale)([low, high], [0, positions]);
     const valueOf = (position) => {
       const value = clamp(toValue.invert(position), [low, high]);
-      return step ? low + Math.round((value - low) / step) * step : value;
+      return step ? Number((low + Math.round((value - low) / step) * step).toPrecision(12)) : value;
+    };
+    // Where a key's move is smaller than the step of the value, take one whole step.
+    const moved = (position) => {
+      const [value, current] = [valueOf(position), get()];
+      if (!step || value !== current) return value;
+      return clamp(current + step * Math.sign(position - Math.round(toValue(current))), [low, high]);
     };
     const input = html("input", {
       type: "range",
@@ -306,9 +317,9 @@ const plot = (() => {
       max: positions,
       step: 1,
       "data-control": name,
-      "aria-label": label,
+      "aria-label": description,
       onkeydown: keepKeys,
-      oninput: () => set(valueOf(Number(input.value))),
+      oninput: () => set(moved(Number(input.value))),
     });
     const output = html("output", { class: "mx-output" });
     const caption = html("span", { class: "mx-caption" }, label);
@@ -317,7 +328,8 @@ const plot = (() => {
     function draw() {
       const value = get();
       input.value = String(Math.round(toValue(value)));
-      output.textContent = text(value);
+      input.disabled = !enabled();
+      output.textContent = enabled() ? text(value) : "–";
       input.setAttribute("aria-valuetext", text(value));
     }
     return { node, draw };
@@ -350,8 +362,9 @@ const plot = (() => {
     return { node, draw: () => (input.checked = get()) };
   }
 
-  function button({ label, press, name, enabled = () => true }) {
-    const node = html("button", { type: "button", class: "mx-button", "data-control": name, onkeydown: keepKeys, onclick: press }, label);
+  function button({ label, press, name, primary = false, enabled = () => true }) {
+    const look = primary ? "mx-button mx-primary" : "mx-button";
+    const node = html("button", { type: "button", class: look, "data-control": name, onkeydown: keepKeys, onclick: press }, label);
     return { node, draw: () => (node.disabled = !enabled()) };
   }
 
@@ -431,5 +444,5 @@ const plot = (() => {
     };
   }
 
-  return { html, svg, number, tickLabel, clamp, linearScale, logScale, niceDomain, colour, chart, legend, keepKeys, slider, select, checkbox, button, bold, sentence, explorer };
+  return { html, svg, number, fixed, tickLabel, clamp, linearScale, logScale, niceDomain, colour, chart, legend, keepKeys, slider, select, checkbox, button, bold, sentence, explorer };
 })();

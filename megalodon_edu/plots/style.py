@@ -21,6 +21,7 @@ import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 # Okabe and Ito's palette, told apart by colour-blind eyes too.
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -97,8 +98,9 @@ def figure(rows: int = 1, columns: int = 1, width: float = 7.0, height: float = 
 
 
 def label_line(axes: Axes, x: float, y: float, text: str, color: str, **text_options: Any) -> None:
-    """Write a label beside a line, in the line's colour, instead of a legend."""
-    options = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 9, **text_options}
+    """Write a label beside a line, in the line's colour on a white halo, instead of a legend."""
+    halo = [withStroke(linewidth=3, foreground="white")]
+    options = {"xytext": (4, 4), "textcoords": "offset points", "fontsize": 9, "path_effects": halo, **text_options}
     axes.annotate(text, (x, y), color=color, **options)
 
 

@@ -42,6 +42,7 @@ def test_a_png_has_twice_the_pixels_it_is_shown_at():
 
 
 def test_the_description_is_where_front_ends_look(monkeypatch):
+    pytest.importorskip("IPython", reason="the notebook's packages are not installed")
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda data, metadata=None, **_: shown.append((data, metadata)))
     style.show(draw(), "A line that rises to < 1\n   and falls again.")
