@@ -104,7 +104,12 @@ def train(
             set_learning_rate(optimizer, rate)
             torch.manual_seed(windows.seed * 1_000_003 + done)
             batch = to_device(windows(done), device)
-            loss = accumulate_gradient(model, batch, options.accumulate, dtype)
+            try:
+                loss = accumulate_gradient(model, batch, options.accumulate, dtype)
+            except ValueError as error:  # an operator may refuse a parameter that is no number
+                if first_not_finite(model) is None:
+                    raise
+                raise diagnose(model, done + 1, math.nan, math.nan, rate, saved) from error
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip).item()
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise diagnose(model, done + 1, loss, norm, rate, saved)

@@ -204,6 +204,15 @@ def test_a_loss_that_is_not_finite_stops_with_a_diagnosis(megalodon, windows, op
     assert len(read_log(tmp_path / "log.csv")) == 4
 
 
+def test_a_parameter_that_an_operator_refuses_gets_the_same_diagnosis(megalodon, windows, options, tmp_path):
+    def spoil(row):
+        with torch.no_grad():
+            megalodon.layers[0].attention.cema.alpha[0, 0] = float("nan")
+
+    with pytest.raises(NonFiniteError, match="at step 2: .* the parameter layers.0.attention.cema.alpha"):
+        quietly(megalodon, windows, options, tmp_path, callbacks=[spoil])
+
+
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_parameters(megalodon, windows, options, tmp_path):
     handle = megalodon.output.weight.register_hook(lambda gradient: gradient * float("inf"))
     before = megalodon.embed.weight.detach().clone()
