@@ -41,6 +41,7 @@ def execute(notebook: NotebookNode, folder: Path, cell_timeout: float = CELL_TIM
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
+        extra_arguments=["--log-level=ERROR"],
         store_widget_state=False,
         on_cell_start=lambda cell, cell_index: running.append(cell_index),
     )
