@@ -29,6 +29,15 @@ def require_floating(name: str, value: Tensor) -> None:
         raise TypeError(f"{name} must hold floating-point numbers, got {value.dtype}; convert it with {name}.float()")
 
 
+def require_state(name: str, value: object, kind: type) -> None:
+    """Raise TypeError unless the value is a state of that kind."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{name} must be None or {kind.__name__}, got {type(value).__name__}; "
+            "pass the state that the previous call of the same module returned"
+        )
+
+
 def require_positive(name: str, value: int, least: int = 1) -> None:
     """Raise unless `value` is an integer of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -41,6 +50,12 @@ def require_between(name: str, value: float, low: float, high: float) -> None:
     """Raise ValueError unless low <= value <= high."""
     if not low <= value <= high:
         raise ValueError(f"{name} must lie between {low} and {high}, got {value}")
+
+
+def require_above_zero(name: str, value: float) -> None:
+    """Raise ValueError unless value is a finite number above 0."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be a finite number above 0, got {value}")
 
 
 def require_choice(name: str, value: str, choices: Collection[str]) -> None:

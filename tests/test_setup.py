@@ -155,9 +155,7 @@ def test_a_half_made_environment_is_made_again(checkout, machine):
 
 def test_a_python_without_ensurepip_is_told_which_package_is_missing(checkout, machine, monkeypatch):
     there = setup.importlib.util.find_spec
-    monkeypatch.setattr(
-        setup.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else there(name)
-    )
+    monkeypatch.setattr(setup.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else there(name))
     with pytest.raises(CommandError, match="python3-venv"):
         setup.ensure_environment(checkout, ["lab"])
     assert machine.commands == []

@@ -38,12 +38,21 @@ def generate(
 
     temperature 0 takes the likeliest token. top_k keeps the k likeliest, top_p the smallest set whose probability
     reaches p. on_token is called with each token as it comes. Ctrl-C returns what has been written.
-    Raises ValueError for an empty prompt and for values out of range.
+    Raises TypeError for a prompt that is no tensor, ValueError for one that is empty or a batch, and for values out of
+    range.
     """
     require_positive("max_tokens", max_tokens)
     check_sampling(temperature, top_k, top_p)
     device = next(model.parameters()).device
-    step = torch.as_tensor(prompt).reshape(1, -1).to(device)
+    if not isinstance(prompt, Tensor):
+        raise TypeError(
+            f"prompt must be a tensor of tokens, got {type(prompt).__name__}; make one with torch.as_tensor(...)"
+        )
+    if prompt.ndim not in (1, 2) or (prompt.ndim == 2 and prompt.shape[0] != 1):
+        raise ValueError(
+            f"prompt must have the shape (time) or (1, time), got {tuple(prompt.shape)}: one text at a time"
+        )
+    step = prompt.reshape(1, -1).to(device)
     if step.shape[1] == 0:
         raise ValueError("prompt must hold at least one token; start a text with token 0")
     generator = torch.Generator().manual_seed(seed)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from megalodon_edu.arguments import require_device, require_tensor
+from megalodon_edu.arguments import require_device, require_state, require_tensor
 from megalodon_edu.models.config import ModelConfig
 
 Tokens = Int[Tensor, "batch time"]
@@ -97,7 +97,10 @@ class LanguageModel(nn.Module):
             low, high = tokens.min().item(), tokens.max().item()
             if low < 0 or high >= self.config.vocab_size:
                 raise ValueError(f"tokens must lie in 0 .. {self.config.vocab_size - 1}, got {low} to {high}")
-        if state is not None and len(state.layers) != len(self.layers):
+        if state is None:
+            return
+        require_state("state", state, ModelState)
+        if len(state.layers) != len(self.layers):
             raise ValueError(
                 f"state must come from this model ({len(self.layers)} layers), got one of {len(state.layers)} layers"
             )

@@ -53,9 +53,7 @@ def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> Tw
     return TwoHopBlock(attention, feed_forward)
 
 
-def megalodon_state_bytes(
-    config: MegalodonConfig, context: int, batch: int = 1, activation_bytes: int = 4
-) -> int:
+def megalodon_state_bytes(config: MegalodonConfig, context: int, batch: int = 1, activation_bytes: int = 4) -> int:
     """Bytes of the state after `context` tokens: periodic in the chunk, bounded whatever the context.
 
     Keys and values take `activation_bytes` each (2 in bfloat16); averages and statistics are float32, counts int64.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_between, require_tensor
+from megalodon_edu.arguments import require_between, require_state, require_tensor
 from megalodon_edu.models.config import MegalodonConfig, TransformerConfig
 from megalodon_edu.models.language_model import LanguageModel
 from megalodon_edu.models.megalodon import Megalodon
@@ -46,6 +46,8 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x: Sequence, state: KVCache | None = None) -> tuple[Sequence, KVCache]:
         """The update (batch, time, channel) and the cache with the keys and values of x appended."""
         n = self.norm(x)
+        if state is not None:
+            require_state("state", state, KVCache)
         held = state.keys.shape[1] if state is not None else 0
         places = held + torch.arange(x.shape[1], device=x.device)
         v = self.value(n).unflatten(-1, (self.kv_heads, -1))
@@ -92,9 +94,7 @@ class Transformer(LanguageModel):
 
     def __init__(self, config: TransformerConfig):
         super().__init__(config)
-        self.layers.extend(
-            PreNormBlock(CausalSelfAttention(config), SwiGLU(config)) for _ in range(config.num_layers)
-        )
+        self.layers.extend(PreNormBlock(CausalSelfAttention(config), SwiGLU(config)) for _ in range(config.num_layers))
         self.final_norm = RMSNorm(config.model_dim)
         self.reset_parameters()
 
@@ -103,9 +103,7 @@ class Transformer(LanguageModel):
         return self.final_norm(x), None
 
 
-def transformer_state_bytes(
-    config: TransformerConfig, context: int, batch: int = 1, activation_bytes: int = 4
-) -> int:
+def transformer_state_bytes(config: TransformerConfig, context: int, batch: int = 1, activation_bytes: int = 4) -> int:
     """Bytes of the KV cache after `context` tokens."""
     width = config.model_dim // config.num_heads
     return batch * config.num_layers * 2 * config.kv_heads * width * context * activation_bytes

@@ -16,7 +16,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.arguments import require_positive, require_state, require_tensor
 from megalodon_edu.nn.backend import choose
 from megalodon_edu.nn.ema import ComplexEMA
 from megalodon_edu.nn.norms import RMSNorm, TimestepNorm
@@ -93,6 +93,8 @@ class NormalizedAttention(nn.Module):
     ) -> tuple[Sequence, NormalizedAttentionState]:
         """The update (batch, time, channel) and the state after x. Raises ValueError where x or state do not fit."""
         require_tensor("x", x, "batch time channel", channel=self.wz.in_features)
+        if state is not None:
+            require_state("state", state, NormalizedAttentionState)
         norm_state, ema_state, cache = state if state is not None else (None, None, None)
         normal, norm_state = self.timenorm(x, norm_state)
         mx, ema_state = self.cema(normal, ema_state)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from megalodon_edu.arguments import require_positive
+from megalodon_edu.arguments import require_positive, require_tensor
 from megalodon_edu.nn.backend import Float32Parameters, choose, full_precision
 from megalodon_edu.ops.complex_ema import complex_ema_chunked, complex_ema_reference, harmonic_angles
 from megalodon_edu.ops.damped_ema import damped_ema_chunked, damped_ema_reference
@@ -50,6 +50,7 @@ class DampedEMA(Float32Parameters):
     ) -> tuple[Sequence, Float[Tensor, "batch channel mode"]]:
         """y and the last state. Errors as `ops.damped_ema.damped_ema_reference`."""
         face = damped_ema_reference if self.backend == "reference" else damped_ema_chunked
+        require_tensor("x", x, "batch time channel", channel=self.alpha.shape[0])
         with full_precision(x):
             return face(x, *self.coefficients(), state)
 
@@ -99,5 +100,6 @@ class ComplexEMA(Float32Parameters):
     ) -> tuple[Sequence, Complex[Tensor, "batch channel mode"]]:
         """y and the last state. Errors as `ops.complex_ema.complex_ema_reference`."""
         face = complex_ema_reference if self.backend == "reference" else complex_ema_chunked
+        require_tensor("x", x, "batch time channel", channel=self.alpha.shape[0])
         with full_precision(x):
             return face(x, *self.coefficients(), state, self.input_phase)

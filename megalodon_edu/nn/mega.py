@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.arguments import require_positive, require_state, require_tensor
 from megalodon_edu.nn.backend import choose
 from megalodon_edu.nn.ema import DampedEMA
 from megalodon_edu.ops.attention import AttentionCache, chunked_attention, chunked_attention_reference
@@ -33,9 +33,7 @@ class MegaGatedAttentionState(NamedTuple):
 class MegaGatedAttention(nn.Module):
     """One head of gated attention inside chunks; returns Y, the gated mixture of its result and its input."""
 
-    def __init__(
-        self, model_dim: int, z_dim: int, value_dim: int, modes: int, chunk_size: int, backend: str = "auto"
-    ):
+    def __init__(self, model_dim: int, z_dim: int, value_dim: int, modes: int, chunk_size: int, backend: str = "auto"):
         super().__init__()
         for name, size in (("z_dim", z_dim), ("value_dim", value_dim), ("chunk_size", chunk_size)):
             require_positive(name, size)
@@ -61,6 +59,8 @@ class MegaGatedAttention(nn.Module):
     ) -> tuple[Sequence, MegaGatedAttentionState]:
         """Y and the state after x. Raises ValueError where x or state do not fit."""
         require_tensor("x", x, "batch time channel", channel=self.value.in_features)
+        if state is not None:
+            require_state("state", state, MegaGatedAttentionState)
         ema_state, cache = state if state is not None else (None, None)
         averaged, ema_state = self.ema(x, ema_state)
         z = F.silu(self.shared(averaged))

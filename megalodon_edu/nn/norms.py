@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.arguments import require_above_zero, require_positive, require_tensor
 from megalodon_edu.nn.backend import choose, full_precision
 from megalodon_edu.ops.recurrence import working_dtype
 from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_parallel, timestep_norm_reference
@@ -17,6 +17,7 @@ class RMSNorm(nn.Module):
     def __init__(self, width: int, eps: float = 1e-5, gain: bool = True):
         super().__init__()
         require_positive("width", width)
+        require_above_zero("eps", eps)
         self.width, self.eps = width, eps
         self.weight = nn.Parameter(torch.zeros(width)) if gain else None
 
@@ -35,6 +36,7 @@ class LayerNorm(nn.Module):
     def __init__(self, width: int, eps: float = 1e-5):
         super().__init__()
         require_positive("width", width)
+        require_above_zero("eps", eps)
         self.width, self.eps = width, eps
         self.weight = nn.Parameter(torch.zeros(width))
         self.bias = nn.Parameter(torch.zeros(width))
@@ -55,9 +57,7 @@ class TimestepNorm(nn.Module):
     group; with as many groups as features it must be at least 2, since one feature of one token has no variance.
     """
 
-    def __init__(
-        self, model_dim: int, groups: int, prior_count: int = 0, eps: float = 1e-5, backend: str = "auto"
-    ):
+    def __init__(self, model_dim: int, groups: int, prior_count: int = 0, eps: float = 1e-5, backend: str = "auto"):
         super().__init__()
         require_positive("model_dim", model_dim)
         require_positive("groups", groups)
@@ -69,6 +69,7 @@ class TimestepNorm(nn.Module):
                 f"prior_count must be at least 2 when groups equals model_dim ({model_dim}), got {prior_count}: "
                 "a group of one feature has no variance at the first token"
             )
+        require_above_zero("eps", eps)
         self.backend = choose(backend)
         self.model_dim, self.groups, self.prior_count, self.eps = model_dim, groups, prior_count, eps
         self.weight = nn.Parameter(torch.zeros(model_dim))

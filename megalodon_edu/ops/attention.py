@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention
 
-from megalodon_edu.arguments import require_between, require_floating, require_positive, require_tensor
+from megalodon_edu.arguments import require_between, require_floating, require_positive, require_state, require_tensor
 
 Keys = Float[Tensor, "batch time head key"]
 Values = Float[Tensor, "batch time head value"]
@@ -79,9 +79,7 @@ def chunked_attention(
     start = 0
     if held:
         start = min(chunk_size - held, length)
-        cache = AttentionCache(
-            torch.cat([cache.keys, k[:, :start]], 1), torch.cat([cache.values, v[:, :start]], 1)
-        )
+        cache = AttentionCache(torch.cat([cache.keys, k[:, :start]], 1), torch.cat([cache.values, v[:, :start]], 1))
         out.append(_attend(q[:, :start], *cache, scale, bias, dropout))
     full = (length - start) // chunk_size
     end = start + full * chunk_size
@@ -130,6 +128,7 @@ def _check(
         require_tensor("bias", bias, "chunk chunk", chunk=chunk_size)
     if cache is None:
         return AttentionCache(k[:, :0], v[:, :0])
+    require_state("cache", cache, AttentionCache)
     held = cache.keys.shape[1]
     if held >= chunk_size:
         raise ValueError(f"cache must hold fewer than chunk_size={chunk_size} tokens, got {held}")

@@ -136,7 +136,5 @@ def _check(
     dtype = state_dtype(x, complex_state=True)
     if state is None:
         return x.new_zeros(x.shape[0], *alpha.shape, dtype=dtype)
-    check_state(state, x, "batch channel mode", mode=alpha.shape[1])
-    if not state.is_complex():
-        raise TypeError(f"state must be complex, got {state.dtype}; pass the state that this operator returned")
+    check_state(state, x, "batch channel mode", complex_state=True, mode=alpha.shape[1])
     return state.to(dtype)

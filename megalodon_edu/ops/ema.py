@@ -19,9 +19,7 @@ Sequence = Float[Tensor, "batch time channel"]
 State = Float[Tensor, "batch channel"]
 
 
-def ema_reference(
-    x: Sequence, alpha: Float[Tensor, " channel"], state: State | None = None
-) -> tuple[Sequence, State]:
+def ema_reference(x: Sequence, alpha: Float[Tensor, " channel"], state: State | None = None) -> tuple[Sequence, State]:
     """One step at a time. alpha lies in (0, 1]; state is h_{-1}, None for zeros. Returns y and the last state.
 
     Raises TypeError or ValueError for a wrong shape, an alpha outside (0, 1] and a state that does not fit x.

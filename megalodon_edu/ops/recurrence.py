@@ -60,9 +60,12 @@ def check_sequence(x: Tensor, **coefficients: Tensor) -> None:
             )
 
 
-def check_state(state: Tensor, x: Tensor, dimensions: str, **sizes: int) -> None:
-    """Check an incoming state against the batch and channels of x."""
+def check_state(state: Tensor, x: Tensor, dimensions: str, complex_state: bool = False, **sizes: int) -> None:
+    """Check an incoming state against the batch and channels of x, and whether its numbers are real or complex."""
     require_tensor("state", state, dimensions, batch=x.shape[0], channel=x.shape[2], **sizes)
+    if state.is_complex() != complex_state:
+        kind = "complex" if complex_state else "real"
+        raise TypeError(f"state must be {kind}, got {state.dtype}; pass the state that this operator returned")
     if state.device != x.device:
         raise ValueError(f"state is on {state.device} and x on {x.device}; move one with .to()")
 
@@ -197,5 +200,3 @@ def real_columns(w: Num[Tensor, "..."], dim: int = 1) -> Float[Tensor, "..."]:
 def complex_modes(parts: Float[Tensor, "..."], state: Tensor, dim: int) -> Num[Tensor, "..."]:
     """Undo `real_columns` where the state is complex."""
     return torch.complex(*parts.chunk(2, dim)) if state.is_complex() else parts
-
-

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from megalodon_edu.arguments import require_tensor
+from megalodon_edu.arguments import require_above_zero, require_tensor
 
 
 def frequencies(width: int, base: float) -> Float[Tensor, " pair"]:
@@ -23,6 +23,7 @@ def rotate(
 ) -> Float[Tensor, "batch time head width"]:
     """Turn every pair of x by its angle. Raises ValueError where x and positions do not fit."""
     require_tensor("x", x, "batch time head width")
+    require_above_zero("base", base)
     require_tensor("positions", positions, "time", time=x.shape[1])
     work = torch.promote_types(x.dtype, torch.float32)
     angles = positions[:, None].double() * frequencies(x.shape[-1], base).to(x.device)

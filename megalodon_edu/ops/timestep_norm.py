@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.arguments import require_above_zero, require_positive, require_tensor
 from megalodon_edu.ops.recurrence import check_sequence, working_dtype
 
 Sequence = Float[Tensor, "batch time channel"]
@@ -44,7 +44,7 @@ def timestep_norm_reference(
     Raises TypeError or ValueError for wrong shapes, groups that do not divide the channels and a state that does not
     fit x.
     """
-    (count, mean, var), padding_mask = _check(x, weight, bias, groups, state, padding_mask)
+    (count, mean, var), padding_mask = _check(x, weight, bias, groups, state, padding_mask, eps)
     work = mean.dtype
     y = []
     for x_t, padded in zip(x.to(work).unbind(1), padding_mask.unbind(1), strict=True):
@@ -75,7 +75,7 @@ def timestep_norm_parallel(
     No sum of squares is ever formed, so a mean far from zero cancels nothing. Values are taken relative to the first
     token, which makes the differences exact in float32 and changes nothing else.
     """
-    state, padding_mask = _check(x, weight, bias, groups, state, padding_mask)
+    state, padding_mask = _check(x, weight, bias, groups, state, padding_mask, eps)
     work = state.mean.dtype
     features = x.to(work).masked_fill(padding_mask[..., None], 0).unflatten(2, (groups, -1))
     origin = _first_token_mean(features, padding_mask)
@@ -135,6 +135,7 @@ def _check(
     groups: int,
     state: TimestepNormState | None,
     padding_mask: Padding | None,
+    eps: float,
 ) -> tuple[TimestepNormState, Padding]:
     check_sequence(x)
     batch, time, channels = x.shape
@@ -148,6 +149,7 @@ def _check(
     require_tensor("padding_mask", padding_mask, "batch time", batch=batch, time=time)
     if padding_mask.dtype != torch.bool:
         raise TypeError(f"padding_mask must be bool (True = padding), got {padding_mask.dtype}; use mask.bool()")
+    require_above_zero("eps", eps)
     work = working_dtype(x)
     if state is None:
         zeros = x.new_zeros(batch, groups, dtype=work)

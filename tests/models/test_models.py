@@ -224,3 +224,11 @@ def test_bad_input_is_named():
     _, state = model(torch.tensor([[1, 2]]))
     with pytest.raises(ValueError, match="state must come from this model"):
         model(torch.tensor([[3]]), state._replace(layers=state.layers[:1]))
+    with pytest.raises(TypeError, match="state must be None or ModelState, got int"):
+        model(torch.tensor([[3]]), 3)
+    with pytest.raises(TypeError, match="state must be None or KVCache, got NormalizedAttentionState"):
+        transformer()(torch.tensor([[3]]), state)
+    with pytest.raises(TypeError, match="prompt must be a tensor of tokens, got str"):
+        generate(model, "abc", 3)
+    with pytest.raises(ValueError, match=r"prompt must have the shape \(time\) or \(1, time\), got \(2, 1\)"):
+        generate(model, torch.tensor([[1], [2]]), 3)

@@ -154,3 +154,9 @@ def test_bad_input_is_named():
         MODULES["normalized"]()(torch.randn(2, 5, 7))
     with pytest.raises(ValueError, match="x must have 8 features in its last dimension"):
         nn.RMSNorm(8)(torch.randn(2, 7))
+    with pytest.raises(TypeError, match="x must be a torch tensor"):
+        nn.ComplexEMA(4, 2)(None)
+    with pytest.raises(ValueError, match="eps must be a finite number above 0, got 0"):
+        nn.TimestepNorm(8, 2, eps=0.0)
+    with pytest.raises(TypeError, match="state must be None or NormalizedAttentionState, got tuple"):
+        MODULES["normalized"]()(torch.randn(2, 5, 8), (None, None, None))

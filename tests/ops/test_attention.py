@@ -86,3 +86,7 @@ def test_bad_input_is_named():
         chunked_attention(q, k, v, 5, AttentionCache(k, v))
     with pytest.raises(ValueError, match="width must be even"):
         rotate(q[..., :3], torch.arange(7), 1e4)
+    with pytest.raises(ValueError, match=r"base must be a finite number above 0, got 0"):
+        rotate(q, torch.arange(7), 0.0)
+    with pytest.raises(TypeError, match="cache must be None or AttentionCache, got tuple"):
+        chunked_attention(q, k, v, 5, (k[:, :2], v[:, :2]))

@@ -201,3 +201,5 @@ def test_bad_input_is_named(face):
         complex_ema(x, alpha, delta, theta, eta, skip, state.real)
     with pytest.raises(ValueError, match="theta must have the shape"):
         complex_ema(x, alpha, delta, theta[:, :1], eta, skip)
+    with pytest.raises(TypeError, match=r"state must be real, got torch\.complex128"):
+        ema(x, alpha[:, 0], torch.zeros(2, 3, dtype=torch.complex128))

@@ -216,9 +216,7 @@ def not_faded_at_place_0(x, alpha, delta, beta, eta, size):
 @mutant(of="damped_ema_in_pieces", says="one time too often")
 def faded_twice_at_place_0(x, alpha, delta, beta, eta, size):
     phi = 1 - alpha * delta
-    return in_pieces(
-        x, alpha, delta, beta, eta, size, lambda h, place: phi ** (place + 2) * h, lambda h, n: phi**n * h
-    )
+    return in_pieces(x, alpha, delta, beta, eta, size, lambda h, place: phi ** (place + 2) * h, lambda h, n: phi**n * h)
 
 
 @mutant(of="damped_ema_in_pieces", says="the state that piece 1 hands on is wrong")
