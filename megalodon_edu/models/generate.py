@@ -7,8 +7,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from megalodon_edu.arguments import require_positive
+from megalodon_edu.arguments import require_between, require_positive
 from megalodon_edu.models.language_model import LanguageModel
+
+PIECE = 4096
+"""Tokens of a prompt read in one call, so that a long prompt takes no more memory than a short one."""
 
 
 class Generation(NamedTuple):
@@ -37,7 +40,8 @@ def generate(
     """Sample `max_tokens` tokens after `prompt`, a 1-D tensor of at least one token.
 
     temperature 0 takes the likeliest token. top_k keeps the k likeliest, top_p the smallest set whose probability
-    reaches p. on_token is called with each token as it comes. Ctrl-C returns what has been written.
+    reaches p. on_token is called with each token as it comes. Ctrl-C returns what has been written, which is nothing
+    while the prompt is being read.
     Raises TypeError for a prompt that is no tensor, ValueError for one that is empty or a batch, and for values out of
     range.
     """
@@ -52,15 +56,18 @@ def generate(
         raise ValueError(
             f"prompt must have the shape (time) or (1, time), got {tuple(prompt.shape)}: one text at a time"
         )
-    step = prompt.reshape(1, -1).to(device)
-    if step.shape[1] == 0:
+    if prompt.numel() == 0:
         raise ValueError("prompt must hold at least one token; start a text with token 0")
+    require_between("seed", seed, 0, 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
+    *earlier, step = prompt.reshape(1, -1).to(device).split(PIECE, dim=1)
     written: list[int] = []
     interrupted = False
     was_training = model.training
     model.eval()
     try:
+        for piece in earlier:
+            _, state = model(piece, state)
         for _ in range(max_tokens):
             logits, next_state = model(step, state)
             token = sample(logits[0, -1].cpu(), generator, temperature, top_k, top_p)

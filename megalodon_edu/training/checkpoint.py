@@ -67,7 +67,10 @@ def locate(folder: str | os.PathLike) -> Path:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"checkpoint must name the folder of a run, but there is no folder {folder}")
+        raise FileNotFoundError(
+            f"checkpoint must name the folder of a run, but there is no folder {folder}; "
+            f"train a model first: `megalodon-edu train --out {folder}`"
+        )
     found = checkpoints(folder)
     path = found[-1] if found else folder
     missing = [name for name in FILES if not (path / name).is_file()]

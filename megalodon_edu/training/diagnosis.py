@@ -22,16 +22,13 @@ def first_not_finite(model: nn.Module) -> str | None:
     return None
 
 
-def diagnose(
-    model: nn.Module, step: int, loss: float, norm: float, rate: float, checkpoint: Path | None
-) -> NonFiniteError:
+def diagnose(model: nn.Module, step: int, symptom: str, rate: float, checkpoint: Path | None) -> NonFiniteError:
     """Return the error for step `step`, with what is known and what to try."""
     culprit = first_not_finite(model)
     found = f"First that is not finite, in the model's order: {culprit}." if culprit else "All parameters are finite."
     kept = f"The last good checkpoint is {checkpoint}." if checkpoint else "No checkpoint had been written yet."
     return NonFiniteError(
-        f"Training stopped at step {step}: the loss is {loss:.4g} and the gradient's norm {norm:.4g} at learning rate "
-        f"{rate:.3g}. {found} "
+        f"Training stopped at step {step}: {symptom} at learning rate {rate:.3g}. {found} "
         f"Try a learning rate of {rate / 3:.1g}, a longer warm-up, or precision float32. {kept}"
     )
 

@@ -8,7 +8,7 @@ test-ood are read once, for a model that is final.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -89,12 +89,14 @@ def evaluate(
     documents: Iterable[Document],
     max_bytes: int | None = None,
     precision: str = "float32",
+    on_bytes: Callable[[int], object] | None = None,
 ) -> Evaluation:
     """Score every document, or the first `max_bytes` of each.
 
     Megalodon streams: pieces of the text with the state carried on. The Transformer, whose context is bounded, sees
     windows of `config.context_size` that overlap by half; after the first window only the second half is scored, so
-    every byte has at least half a context before it.
+    every byte has at least half a context before it. `on_bytes` is told, after every piece, how
+    many more bytes are scored.
 
     Raises ValueError if there is no document, if one is empty, or if `max_bytes` is not positive.
     """
@@ -106,7 +108,7 @@ def evaluate(
     model.eval()
     try:
         with torch.inference_mode(), autocast(dtype, device):
-            scores = tuple(_score(model, document, max_bytes) for document in documents)
+            scores = tuple(_score(model, document, max_bytes, on_bytes) for document in documents)
     finally:
         model.train(was_training)
     if not scores:
@@ -114,7 +116,7 @@ def evaluate(
     return Evaluation(scores)
 
 
-def byte_losses(model: LanguageModel, text: bytes) -> Losses:
+def byte_losses(model: LanguageModel, text: bytes, on_bytes: Callable[[int], object] | None = None) -> Losses:
     """Return -ln p of every byte of the text, on the CPU.
 
     Raises ValueError if the text is empty or holds the start token.
@@ -125,10 +127,15 @@ def byte_losses(model: LanguageModel, text: bytes) -> Losses:
     tokens = tokens.to(next(model.parameters()).device)
     inputs, targets = tokens[:-1], tokens[1:]
     if isinstance(model, Transformer):
-        found = _windowed_losses(model, inputs, targets, model.config.context_size)
+        pieces = _windowed_losses(model, inputs, targets, model.config.context_size)
     else:
-        found = _streamed_losses(model, inputs, targets)
-    return torch.cat(list(found)).cpu()
+        pieces = _streamed_losses(model, inputs, targets)
+    found = []
+    for piece in pieces:
+        found.append(piece)
+        if on_bytes is not None:
+            on_bytes(len(piece))
+    return torch.cat(found).cpu()
 
 
 def _streamed_losses(model: LanguageModel, inputs: Places, targets: Places) -> Iterator[Losses]:
@@ -153,9 +160,11 @@ def _windowed_losses(model: LanguageModel, inputs: Places, targets: Places, cont
             yield window[-count:]
 
 
-def _score(model: LanguageModel, document: Document, max_bytes: int | None) -> DocumentScore:
+def _score(
+    model: LanguageModel, document: Document, max_bytes: int | None, on_bytes: Callable[[int], object] | None
+) -> DocumentScore:
     text = document.text[:max_bytes]
-    bits = byte_losses(model, text).double().sum().item() / math.log(2)
+    bits = byte_losses(model, text, on_bytes).double().sum().item() / math.log(2)
     return DocumentScore(document.title, document.author, document.split, document.size, len(text), bits)
 
 

@@ -73,6 +73,7 @@ def train(
     gradient or a parameter is no longer finite (the last good checkpoint stays).
     """
     folder = Path(folder)
+    _require_parts(windows.batch, options.accumulate)
     device = next(model.parameters()).device
     dtype, _ = choose_precision(options.precision, device)
     optimizer = build_optimizer(model, options)
@@ -90,14 +91,14 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
 
     start = last_save = time.perf_counter()
-    seconds = seconds_before
+    first, seconds = done, seconds_before
     with (
         LogWriter(folder / LOG_NAME, done) as log,
         deferred_interrupt() as interrupted,
         torch.random.fork_rng([device] if device.type == "cuda" else []),
-        tqdm(total=options.steps, initial=done, unit="step", disable=not progress_bar) as bar,
+        tqdm(total=options.steps, initial=done, unit="step", mininterval=0.5, disable=not progress_bar) as bar,
     ):
-        ended = _ending(options, done, seconds, interrupted())
+        ended = _ending(options, done, seconds, interrupted=False)
         while ended is None:
             spent = seconds / options.max_seconds if options.max_seconds else 0.0
             rate = learning_rate(done, max(done / options.steps, spent), options)
@@ -106,13 +107,14 @@ def train(
             batch = to_device(windows(done), device)
             try:
                 loss = accumulate_gradient(model, batch, options.accumulate, dtype)
-            except ValueError as error:  # an operator may refuse a parameter that is no number
-                if first_not_finite(model) is None:
+            except ValueError as error:  # after an update that went too far, an operator may refuse a parameter
+                if done == first and first_not_finite(model) is None:
                     raise
-                raise diagnose(model, done + 1, math.nan, math.nan, rate, saved) from error
+                raise diagnose(model, done + 1, f"an operator refused a value ({error})", rate, saved) from error
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip).item()
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise diagnose(model, done + 1, loss, norm, rate, saved)
+                symptom = f"the loss is {loss:.4g} and the gradient's norm {norm:.4g}"
+                raise diagnose(model, done + 1, symptom, rate, saved)
             optimizer.step()
             done += 1
             score = validate(model) if validate is not None and done % options.evaluate_every == 0 else None
@@ -137,12 +139,14 @@ def train(
 
 
 def _ending(options: TrainingOptions, done: int, seconds: float, interrupted: bool) -> Ending | None:
-    """Say why the run is to end here, if it is."""
+    """Say why the run is to end here, if it is. Ctrl-C counts first: whoever pressed it wants no work after it."""
+    if interrupted:
+        return "interrupt"
     if done >= options.steps:
         return "steps"
     if options.max_seconds is not None and seconds >= options.max_seconds:
         return "time"
-    return "interrupt" if interrupted else None
+    return None
 
 
 def accumulate_gradient(model: LanguageModel, batch: Tensor, parts: int, dtype: torch.dtype) -> float:
@@ -150,8 +154,7 @@ def accumulate_gradient(model: LanguageModel, batch: Tensor, parts: int, dtype: 
 
     Raises ValueError unless the batch can be cut into that many equal parts.
     """
-    if len(batch) % parts:
-        raise ValueError(f"accumulate must divide the batch of {len(batch)} windows, got {parts}")
+    _require_parts(len(batch), parts)
     model.train()
     model.zero_grad(set_to_none=True)
     total = torch.zeros((), device=batch.device)
@@ -161,6 +164,11 @@ def accumulate_gradient(model: LanguageModel, batch: Tensor, parts: int, dtype: 
         loss.backward()
         total += loss.detach()
     return total.item()
+
+
+def _require_parts(batch: int, parts: int) -> None:
+    if batch % parts:
+        raise ValueError(f"accumulate must divide the batch of {batch} windows, got {parts}")
 
 
 def _require_same_run(path: Path, earlier: TrainingState, options: TrainingOptions, windows: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.arguments import require_between, require_positive, require_tensor
 from megalodon_edu.data import START, Document
 
 
@@ -46,7 +46,7 @@ class RandomWindows:
             raise TypeError(f"tokens must be uint8 (bytes), got {self.tokens.dtype}; build them with concatenate")
         require_positive("batch", self.batch)
         require_positive("length", self.length)
-        require_positive("seed", self.seed, least=0)
+        require_between("seed", self.seed, 0, 2**32 - 1)
         if len(self.tokens) < self.length + 1:
             raise ValueError(
                 f"length must be at most {len(self.tokens) - 1}, one less than the text has tokens, got {self.length}; "

@@ -213,6 +213,20 @@ def test_a_parameter_that_an_operator_refuses_gets_the_same_diagnosis(megalodon,
         quietly(megalodon, windows, options, tmp_path, callbacks=[spoil])
 
 
+def test_a_finite_parameter_that_an_operator_refuses_gets_one_too(megalodon, windows, options, tmp_path):
+    def spoil(row):
+        with torch.no_grad():
+            megalodon.layers[0].attention.cema.alpha.fill_(-1e30)
+
+    with pytest.raises(NonFiniteError, match=r"at step 2: an operator refused a value \(alpha must .* All parameters"):
+        quietly(megalodon, windows, options, tmp_path, callbacks=[spoil])
+
+
+def test_a_model_that_refuses_the_first_batch_is_no_matter_of_learning(windows, options, tmp_path):
+    with pytest.raises(ValueError, match="tokens must lie in 0 .. 63"):
+        quietly(build_megalodon(vocab_size=64), windows, options, tmp_path)
+
+
 def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_parameters(megalodon, windows, options, tmp_path):
     handle = megalodon.output.weight.register_hook(lambda gradient: gradient * float("inf"))
     before = megalodon.embed.weight.detach().clone()

@@ -63,7 +63,7 @@ def test_a_batch_reaches_the_device(tokens):
         ({"batch": 0}, ValueError, "batch must be at least 1, got 0"),
         ({"length": 2.5}, TypeError, "length must be an integer, got 2.5"),
         ({"length": 6}, ValueError, "length must be at most 5, one less than the text has tokens, got 6"),
-        ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        ({"seed": -1}, ValueError, "seed must lie between 0 and 4294967295, got -1"),
         ({"tokens": torch.zeros(2, 3, dtype=torch.uint8)}, ValueError, r"tokens must have the shape \(time\)"),
         ({"tokens": torch.zeros(6)}, TypeError, "tokens must be uint8"),
         ({"tokens": b"bytes"}, TypeError, "tokens must be a torch tensor"),
