@@ -1,0 +1,1 @@
+"""Measurements: time, bytes, and the machine they were taken on."""
