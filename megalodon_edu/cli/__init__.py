@@ -6,6 +6,8 @@ One that sets PASSES_ARGUMENTS_ON = True finds the arguments it does not know in
 
 import argparse
 import ast
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -75,13 +77,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"megalodon-edu: no command {name!r}; choose one of {', '.join(commands)}", file=sys.stderr)
         return 2
     try:
-        return _run(name, rest)
+        status = _run(name, rest)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read the output, such as `head`, has gone
+        _forget_output()
+        return 141
     except CommandError as error:
         print(f"megalodon-edu {name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nmegalodon-edu {name}: interrupted", file=sys.stderr)
         return 130
+
+
+def _forget_output() -> None:
+    """Send what is still to be written nowhere, so that Python's own last flush does not fail too."""
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _run(name: str, arguments: list[str]) -> int:
