@@ -46,7 +46,9 @@ def pole_plane(decay: Modes, theta: Modes, channel: int = 0) -> Figure:
     for mode, pole in enumerate(poles.tolist()):
         color = style.MODES[mode % len(style.MODES)]
         axes.plot([pole.real], [pole.imag], marker="o", linestyle="none", color=color)
-        style.label_line(axes, pole.real, pole.imag, f"{mode + 1}", color)
+        size = max(abs(pole), 1e-9)
+        outwards = (11 * pole.real / size, 11 * pole.imag / size)
+        style.label_line(axes, pole.real, pole.imag, f"{mode + 1}", color, xytext=outwards, ha="center", va="center")
     axes.set_title("Poles of one channel")
     return figure
 
