@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from megalodon_edu.ops.ema import half_life
-from megalodon_edu.plots import style
+from megalodon_edu.plots import gallery, style
 from megalodon_edu.plots.style import styled
 
 COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.PINK)
@@ -125,6 +125,16 @@ def presence(rates: Mapping[str, Sequence[float]]) -> Figure:
     rows[-1, 0].set_xlabel("thousand words read")
     figure.supylabel("mentions per 1000 words", fontsize=9.5)
     return figure
+
+
+@gallery.kept(
+    "ema_kernels",
+    alt="Weight of a token by its age for alpha 0.3, 0.1 and 0.03. Left, on a linear scale, the larger alpha starts "
+    "higher and falls faster. Right, on a logarithmic scale, all three are straight lines.",
+)
+def ema_kernels() -> Figure:
+    """How three moving averages forget."""
+    return kernels([0.3, 0.1, 0.03], length=100)
 
 
 def _token_axis(axes: Axes, tokens: Sequence[str]) -> None:
