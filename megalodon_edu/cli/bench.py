@@ -24,7 +24,8 @@ HELP = "measure speed and memory beside a peer: Megalodon and Transformer, loop 
 EPILOG = """\
 what is measured:
   model    a forward pass and a training step, at several contexts, with the same number of tokens in every batch
-  decode   writing: seconds per new token and bytes of state, after so many tokens of text
+  decode   writing: seconds per new token and bytes of state, after so many tokens of text. Megalodon's state is small
+           right after a whole chunk and grows until the next; "at most" is its bound
   ops      the complex EMA alone, at the preset's width: the loop of the formula, the FFT, and chunk by chunk
   Both models have as many parameters. All that is compared runs on the same device in the same run, and takes turns;
   each number is the median of --repeats rounds after a warm-up. Read the ratios: seconds belong to one machine, on
@@ -110,7 +111,7 @@ def model_line(row: Row) -> str:
 def decoding_line(row: Row) -> str:
     """One row of `decoding` as text."""
     times = "  ".join(_milliseconds(row["seconds"][name]) for name in MODELS)
-    held = "  ".join(f"{row['state_bytes'][name]:>12,}" for name in MODELS)
+    held = f"{row['state_bytes']['megalodon']:>11,}  {row['most_bytes']:>11,}  {row['state_bytes']['transformer']:>13,}"
     return f"{row['context']:>8,}  {times}  {row['ratio']:5.2f}  {held}"
 
 
@@ -139,7 +140,7 @@ BENCHES = {
     "decode": Bench(
         (256, 1024, 4096, 16384),
         measure_decoding,
-        f"{'context':>8}  {_TIMES}  {'state bytes':>12}  {'KV cache':>12}",
+        f"{'context':>8}  {_TIMES}  {'state bytes':>11}  {'at most':>11}  {'KV cache':>13}",
         decoding_line,
         f"times per token; {_RATIO}",
     ),

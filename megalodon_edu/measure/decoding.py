@@ -8,7 +8,7 @@ import torch
 from megalodon_edu.arguments import require_positive
 from megalodon_edu.measure.model_speed import pair
 from megalodon_edu.measure.timing import Row, median_seconds
-from megalodon_edu.models import LanguageModel, MegalodonConfig, state_bytes
+from megalodon_edu.models import LanguageModel, MegalodonConfig, megalodon_state_bytes, state_bytes
 
 PIECE = 2048
 
@@ -19,6 +19,7 @@ def decoding(
     """Yield, for each context, the seconds per new token and the bytes of state of both models, in float32.
 
     The state is that after `context` random tokens; `tokens` more are read one at a time, always from that state.
+    Megalodon drops its keys and values after every whole chunk, so its state swings: `most_bytes` is its upper bound.
     `ratio` is the Transformer's time over Megalodon's: above 1, Megalodon is faster.
     """
     for context in contexts:
@@ -32,6 +33,7 @@ def decoding(
             "context": context,
             "seconds": found,
             "state_bytes": {name: state_bytes(state) for name, state in states.items()},
+            "most_bytes": megalodon_state_bytes(config, config.chunk_size - 1),
             "ratio": found["transformer"] / found["megalodon"],
         }
 

@@ -55,6 +55,7 @@ def test_decode_counts_the_bytes_of_both_states(tmp_path, capsys):
         assert row["state_bytes"]["megalodon"] == megalodon_state_bytes(config, row["context"])
         expected = transformer_state_bytes(match_transformer(config), row["context"])
         assert row["state_bytes"]["transformer"] == expected
+        assert row["most_bytes"] == max(megalodon_state_bytes(config, length) for length in range(100))
         assert row["seconds"]["megalodon"] > 0 and row["seconds"]["transformer"] > 0
     assert f"{rows[1]['state_bytes']['transformer']:,}" in capsys.readouterr().out
 
