@@ -99,3 +99,10 @@ def test_what_cannot_be_scored_is_refused():
         evaluate(model, [document(TEXT)], precision="int8")
     with pytest.raises(ValueError, match="must not hold the byte 0"):
         byte_losses(model, b"a\0b")
+
+
+@pytest.mark.parametrize("build", [build_megalodon, build_transformer])
+def test_the_bytes_told_add_up_to_the_bytes_scored(build):
+    told = []
+    result = evaluate(build(), [document(b"whales " * 9), document(b"and ships")], on_bytes=told.append)
+    assert sum(told) == result.scored == 72
