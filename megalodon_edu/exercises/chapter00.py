@@ -201,7 +201,9 @@ def _check_window(answer: Any, window: int) -> None:
 def _diagnose_window(y: Tensor, q: Tensor, k: Tensor, v: Tensor, step: int, window: int) -> None:
     """Find the run of tokens that gives this output, and say how it differs from the window."""
     start = max(0, step - window + 1)
-    width = f"with a window of {window}, step {step} should look at {min(window, step + 1)} tokens, itself included"
+    size = min(window, step + 1)
+    wanted = f"{size} tokens, itself included" if size > 1 else "itself alone"
+    width = f"with a window of {window}, step {step} should look at {wanted}"
     if torch.allclose(y, _one_step(q, k[start : step + 1], v[start : step + 1], scale=1.0)):
         raise Diagnosis("your scores are no longer divided by the square root of the width; that part was right.")
     for last in (step, step - 1):

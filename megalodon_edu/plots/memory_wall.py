@@ -22,7 +22,7 @@ def lengths(texts: Mapping[str, int]) -> Figure:
     for place, tokens in zip(places, texts.values(), strict=True):
         axes.annotate(f"{tokens:,}", (tokens, place), xytext=(5, 0), textcoords="offset points", va="center")
     axes.set_yticks(places, list(texts))
-    axes.set(xscale="log", xlabel="tokens (here: bytes)", xlim=(1, 12 * max(texts.values())))
+    axes.set(xscale="log", xlabel="tokens (here: bytes)", xlim=(1, 25 * max(texts.values())))
     axes.set_xticks([10**power for power in range(len(str(max(texts.values()))) + 1)])
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.invert_yaxis()

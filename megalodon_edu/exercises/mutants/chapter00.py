@@ -163,7 +163,7 @@ def one_too_many(q, k, v, cache, window):
     return step(q, keys, values), (keys, values)
 
 
-@mutant(of="windowed_step", says="with a window of 1, step 1 should look at 1 tokens")
+@mutant(of="windowed_step", says="with a window of 1, step 1 should look at itself alone")
 def minus_zero(q, k, v, cache, window):
     keep = window - 1
     keys, values = torch.cat([cache[0][-keep:], k[None]]), torch.cat([cache[1][-keep:], v[None]])
