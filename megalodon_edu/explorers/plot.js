@@ -416,6 +416,8 @@ const plot = (() => {
       html("header", { class: "mx-header" }, html("h3", {}, title), html("p", {}, hint)),
       body,
     );
+    // Jupyter's shortcuts take the arrow keys before a slider sees them, unless what has the focus says no.
+    root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
     el.replaceChildren(root);
 
     const draw = () => parts.forEach((part) => part.draw());
