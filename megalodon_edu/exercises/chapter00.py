@@ -186,7 +186,7 @@ def _check_window(answer: Any, window: int) -> None:
     cache = k[:0], v[:0]
     for step in range(12):
         y, cache = expect_pair(answer(q[step], k[step], v[step], cache, window), "the output and the cache")
-        expect_shape(y, (VALUE,), f"the output of step {step}", "width")
+        y = expect_shape(y, (VALUE,), f"the output of step {step}", "width").double()
         keys, _ = expect_pair(cache, "the keys and the values, as the cache")
         start = max(0, step - window + 1)
         if not torch.allclose(y, _one_step(q[step], k[start : step + 1], v[start : step + 1])):

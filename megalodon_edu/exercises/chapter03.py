@@ -126,10 +126,12 @@ def half_life_of_pole(answer: Any) -> None:
             "your half-life is negative: both logarithms are, and so their quotient is positive.": -right,
             "you halve the squared size. The half-life of |q|² is half as long as that of |q|.": right / 2,
         }  # fmt: skip
-        expect_close(
-            torch.tensor(steps), torch.tensor(right), what, "step",
-            mistakes={sentence: torch.tensor(wrong) for sentence, wrong in mistakes.items()},
-        )  # fmt: skip
+        if math.isclose(steps, right, rel_tol=1e-6):
+            continue
+        for sentence, wrong in mistakes.items():
+            if math.isclose(steps, wrong, rel_tol=1e-6):
+                raise Diagnosis(sentence)
+        raise Diagnosis(f"{what} should be {right:.4g} steps, yours is {steps:.4g}.")
 
 
 @exercise(

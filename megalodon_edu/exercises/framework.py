@@ -87,8 +87,9 @@ class Exercise:
             if answer is None or answer is Ellipsis:
                 raise NotYet
             self._examine(Answer(answer) if callable(answer) else answer)
-        except NotYet:
-            return Verdict(None, f"`{self.name}` is still to be written. Fill in its cell and run this one again.")
+        except NotYet as reason:
+            unwritten = f"`{self.name}` is still to be written. Fill in its cell and run this one again."
+            return Verdict(None, str(reason) or unwritten)
         except Diagnosis as diagnosis:
             return Verdict(False, str(diagnosis))
         except Exception as error:
@@ -96,6 +97,9 @@ class Exercise:
             # Torch raises NotImplementedError too: only a line that says so itself is a stub.
             if isinstance(error, NotImplementedError) and line is not None and "NotImplementedError" in line[1]:
                 return self.check(None)
+            if not callable(answer) and "not callable" in str(error):
+                got = kind_of(answer)
+                return Verdict(False, f"hand the function itself to the check, without calling it; it got {got}.")
             return Verdict(False, _describe(error, line))
         return Verdict(True, self.success)
 
@@ -129,9 +133,10 @@ class Answer:
         """Call the student's function on copies, so that what it does to its arguments cannot spoil the check."""
         given: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
         passed = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in given}
+        self._require_signature(args, kwargs)
         result = self.function(*(passed[key] for key in range(len(args))), **{key: passed[key] for key in kwargs})
         if _is_nothing(result):
-            raise NotYet
+            raise NotYet("your function returns nothing. If you have written it, let it end with a `return`.")
         for key, value in given:
             if isinstance(value, torch.Tensor) and not torch.equal(value, passed[key]):
                 raise Diagnosis(
@@ -139,6 +144,15 @@ class Answer:
                     "other numbers there afterwards. Write into a new tensor, or start from a .clone()."
                 )
         return result
+
+    def _require_signature(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise Diagnosis where the function does not take the arguments that the check hands over."""
+        try:
+            inspect.signature(self.function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise Diagnosis(
+                f"your function cannot be called with the arguments of the stub ({error}). Keep the stub's first line."
+            ) from None
 
     def _argument(self, key: int | str) -> str:
         """The argument's name; positions are looked up in the signature."""
@@ -169,6 +183,12 @@ def exercises_of(chapter: ModuleType) -> list[Exercise]:
 def mutants_of(module: ModuleType) -> list[Mutant]:
     """The mutants that a module defines, in order."""
     return [value for value in vars(module).values() if isinstance(value, Mutant)]
+
+
+def kind_of(value: Any) -> str:
+    """The type of a value with its article: "a list", "an int", "None"."""
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _is_nothing(result: Any) -> bool:

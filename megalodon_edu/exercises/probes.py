@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from megalodon_edu.exercises.framework import Diagnosis
+from megalodon_edu.exercises.framework import Diagnosis, kind_of
 
 SIGNAL = "batch time channel"
 
@@ -23,7 +23,7 @@ def signal(batch: int = 2, time: int = 12, channel: int = 3, seed: int = 0) -> T
 def expect_pair(result: Any, what: str = "the outputs y and the last state") -> tuple[Any, Any]:
     """The two parts of a result, or a diagnosis."""
     if not isinstance(result, tuple) or len(result) != 2:
-        got = f"{len(result)} things" if isinstance(result, tuple) else f"one {type(result).__name__}"
+        got = f"{len(result)} things" if isinstance(result, tuple) else kind_of(result)
         raise Diagnosis(f"return two things, {what}; yours returns {got}.")
     return result
 
@@ -32,7 +32,7 @@ def expect_shape(value: Any, shape: tuple[int, ...], what: str = "y", dimensions
     """A tensor of this shape, or a diagnosis that names the dimensions."""
     names = ", ".join(dimensions.split())
     if not isinstance(value, Tensor):
-        raise Diagnosis(f"{what} should be a tensor ({names}), yours is a {type(value).__name__}.")
+        raise Diagnosis(f"{what} should be a tensor ({names}), yours is {kind_of(value)}.")
     got = tuple(value.shape)
     if got != tuple(shape):
         raise Diagnosis(f"{what} should have the shape ({names}) = {tuple(shape)}, yours has {got}.")
@@ -44,7 +44,7 @@ def expect_number(value: Any, what: str) -> float:
     if isinstance(value, Tensor) and value.numel() == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Diagnosis(f"{what} should be a number, yours is a {type(value).__name__}.")
+        raise Diagnosis(f"{what} should be a number, yours is {kind_of(value)}.")
     return float(value)
 
 
@@ -85,7 +85,7 @@ def expect_causal(run: Callable[[Tensor], Tensor], x: Tensor, changed: int = 7, 
     moved = x.clone()
     moved[:, changed] += 1.0
     before, after = run(x), run(moved)
-    differs = ~torch.isclose(before, after, rtol=1e-9, atol=1e-9)
+    differs = ~torch.isclose(before, after, rtol=1e-9, atol=1e-9, equal_nan=True)
     steps = differs.any(2).any(0).nonzero().flatten().tolist()
     if steps and steps[0] < changed:
         raise Diagnosis(

@@ -62,6 +62,26 @@ def test_a_result_of_the_wrong_kind_is_reported():
     assert "could not use what your code returned" in verdict.message
 
 
+def test_a_function_without_a_return_is_told_so():
+    def answer(x):
+        x + x
+
+    verdict = double.check(answer)
+    assert verdict.passed is None
+    assert "returns nothing" in verdict.message
+
+
+def test_other_arguments_than_the_stubs_are_noticed():
+    verdict = double.check(lambda: 4)
+    assert verdict.passed is False
+    assert "cannot be called with the arguments of the stub (too many positional arguments)" in verdict.message
+
+
+def test_a_result_handed_over_instead_of_the_function_is_noticed():
+    verdict = double.check(4)
+    assert verdict.message == "hand the function itself to the check, without calling it; it got an int."
+
+
 def test_a_changed_argument_is_noticed_and_named():
     def answer(numbers):
         return numbers.mul_(2)
@@ -125,6 +145,16 @@ def test_causality_names_both_steps():
 
 def test_a_causal_function_passes():
     probes.expect_causal(lambda x: x.cumsum(1), probes.signal())
+
+
+def test_an_output_that_is_nan_everywhere_does_not_pass_for_a_look_into_the_future():
+    probes.expect_causal(lambda x: x * torch.nan, probes.signal())
+
+
+@pytest.mark.parametrize(("value", "kind"), [(None, "None"), ([1], "a list"), (1, "an int")])
+def test_a_wrong_kind_is_named(value, kind):
+    with pytest.raises(Diagnosis, match=f"should be a tensor .*, yours is {kind}"):
+        probes.expect_shape(value, (2,), "it", "step")
 
 
 def test_streaming_accepts_a_carried_state():

@@ -97,6 +97,11 @@ def squared_size(q):
     return math.log(0.5) / math.log(abs(q) ** 2)
 
 
+@mutant(of="half_life_of_pole", says="should be 3.106 steps, yours is 0.625")
+def without_logarithms(q):
+    return 0.5 / abs(q)
+
+
 @mutant(of="kernel_real_part", says="the rhythm is gone")
 def size_of_the_sum(p, q, eta, length):
     return ((eta * p)[..., None] * q[..., None] ** torch.arange(length)).sum(1).abs()
