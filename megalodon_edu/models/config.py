@@ -47,7 +47,8 @@ class ModelConfig:
 class MegalodonConfig(ModelConfig):
     """Sizes of Megalodon. z_dim is the query/key width and value_dim the value width over all heads; cema_ndim the
     complex modes per channel; norm_num_groups the feature groups of Timestep Norm; rescale_nffn scales each
-    feed-forward update by a learnable number per feature that starts at 0.1 · 0.5^layer.
+    feed-forward update by a learnable number per feature that starts at 0.1 · 0.5^layer. normalize_z=False leaves out
+    the norm on the shared queries and keys, for comparison (see `nn.NormalizedAttention`).
     """
 
     z_dim: int = 64
@@ -57,6 +58,7 @@ class MegalodonConfig(ModelConfig):
     norm_num_groups: int = 32
     swiglu: bool = False
     rescale_nffn: bool = False
+    normalize_z: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -41,6 +41,7 @@ def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> Tw
         config.hidden_dropout,
         config.attention_dropout,
         backend,
+        config.normalize_z,
     )
     feed_forward = FeedForward(
         config.model_dim,

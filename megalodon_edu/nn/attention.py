@@ -5,7 +5,9 @@
     v = silu(x̃ W_v + b_v)          r = silu(mx W_r + b_r)
     update = W_h1 mx + b_h1 + W_h2 (softmax(q kᵀ) v ⊙ r)
 
-Megalodon (arXiv:2404.08801), Section 3.3, as the released code computes it.
+Megalodon (arXiv:2404.08801), Section 3.3, as the released code computes it. Without the norm on z, for comparison:
+
+    z = mx W_z + b_z          q, k = z ⊙ (gamma + 1)/√√d_z + beta          so that the logits start as z·z / √d_z
 """
 
 import math
@@ -36,7 +38,10 @@ class NormalizedAttentionState(NamedTuple):
 
 
 class NormalizedAttention(nn.Module):
-    """The attention sublayer with its Timestep Norm; returns the update, without the residual."""
+    """The attention sublayer with its Timestep Norm; returns the update, without the residual.
+
+    normalize_z=False leaves out the norm on z, for comparison: nothing then bounds the logits but the weights.
+    """
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class NormalizedAttention(nn.Module):
         hidden_dropout: float = 0.0,
         attention_dropout: float = 0.0,
         backend: str = "auto",
+        normalize_z: bool = True,
     ):
         super().__init__()
         for name, size in (("z_dim", z_dim), ("value_dim", value_dim)):
@@ -67,7 +73,10 @@ class NormalizedAttention(nn.Module):
         self.timenorm = TimestepNorm(model_dim, norm_num_groups, backend=backend)
         self.cema = ComplexEMA(model_dim, modes, backend=backend)
         self.rmsnorm = RMSNorm(model_dim)
-        self.znorm = RMSNorm(z_dim // num_heads, gain=False)
+        width = z_dim // num_heads
+        self.znorm = RMSNorm(width, gain=False) if normalize_z else None
+        # A normal z has the length √d_z, which this makes 1. Any other z gets the usual 1/√d_z, half in q, half in k.
+        self.z_scale = math.sqrt(width) if normalize_z else math.sqrt(math.sqrt(width))
         self.gamma = nn.Parameter(torch.zeros(2, z_dim))
         self.beta = nn.Parameter(torch.zeros(2, z_dim))
         self.wv = nn.Linear(model_dim, value_dim)
@@ -79,8 +88,8 @@ class NormalizedAttention(nn.Module):
     def queries_and_keys(self, mx: Sequence, held: int) -> tuple[Tensor, Tensor]:
         """q and k, (batch, time, head, key), turned by their place in the chunk; `held` tokens of it came before."""
         z = self.wz(mx).unflatten(-1, (self.num_heads, -1))
-        z = self.znorm(z).flatten(-2)
-        gain = (self.gamma + 1) / math.sqrt(self.znorm.width)
+        z = (z if self.znorm is None else self.znorm(z)).flatten(-2)
+        gain = (self.gamma + 1) / self.z_scale
         places = (held + torch.arange(mx.shape[1], device=mx.device)) % self.chunk_size
         q, k = (
             rotate((z * gain[i] + self.beta[i]).unflatten(-1, (self.num_heads, -1)), places, self.rope_base)
