@@ -2,12 +2,13 @@
 
 import platform
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from megalodon_edu import __version__
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
-        "megalodon-edu": version("megalodon-edu"),
+        "megalodon-edu": __version__,
         "commit": commit(),
     }
 

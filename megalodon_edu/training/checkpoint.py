@@ -15,7 +15,6 @@ import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
+from megalodon_edu import __version__
 from megalodon_edu.arguments import require_device
 from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, ModelConfig, Transformer, TransformerConfig
 from megalodon_edu.training.options import TrainingOptions
@@ -208,7 +208,7 @@ def _kind(model: LanguageModel) -> str:
 
 def _versions() -> dict[str, str]:
     return {
-        "megalodon-edu": version("megalodon-edu"),
+        "megalodon-edu": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
