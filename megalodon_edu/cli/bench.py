@@ -9,7 +9,7 @@ import torch
 
 from megalodon_edu.cli.devices import chosen_device
 from megalodon_edu.cli.failures import explained
-from megalodon_edu.cli.files import save_json
+from megalodon_edu.cli.files import require_file_to_write, save_json
 from megalodon_edu.measure.decoding import decoding
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.measure.model_speed import model_speed
@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print each line of the table as it comes, and save a recording if one is wanted."""
     with explained():
         device = chosen_device(args.device)
+        if args.out is not None:
+            require_file_to_write("--out", args.out)
         bench = BENCHES[args.what]
         args.contexts = args.contexts or list(bench.contexts)
         about = environment(device)

@@ -16,7 +16,9 @@ def explained() -> Iterator[None]:
         yield
     except BrokenPipeError:  # no failure of ours: `main` ends quietly
         raise
-    except (ValueError, OSError, NonFiniteError) as error:
+    except OSError as error:
+        raise CommandError(_explained(error)) from error
+    except (ValueError, NonFiniteError) as error:
         raise CommandError(str(error)) from error
     except (MemoryError, RuntimeError) as error:
         if not _tells_of_memory(error):
@@ -24,6 +26,14 @@ def explained() -> Iterator[None]:
         raise CommandError(
             f"the memory is full; take a smaller model, shorter texts or, in training, a larger --accumulate ({error})"
         ) from error
+
+
+def _explained(error: OSError) -> str:
+    """The message of our own errors as it is; one of the system's own with the file first and a remedy last."""
+    if error.strerror is None:
+        return str(error)
+    file = f"{error.filename}: " if error.filename else ""
+    return f"{file}{error.strerror}; check the path, its permissions and the free space on its disk"
 
 
 def _tells_of_memory(error: Exception) -> bool:

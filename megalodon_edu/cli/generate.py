@@ -12,6 +12,7 @@ import torch
 
 from megalodon_edu.cli.devices import chosen_device
 from megalodon_edu.cli.failures import explained
+from megalodon_edu.cli.files import read_file
 from megalodon_edu.data import START, to_tokens
 from megalodon_edu.models import (
     LanguageModel,
@@ -126,7 +127,7 @@ def read_prompt(args: argparse.Namespace) -> str | bytes:
     """Return the prompt: the argument itself, or the bytes of the file or of standard input."""
     if args.prompt_file is None:
         return str(args.prompt)
-    return sys.stdin.buffer.read() if args.prompt_file == "-" else Path(args.prompt_file).read_bytes()
+    return sys.stdin.buffer.read() if args.prompt_file == "-" else read_file("--prompt-file", Path(args.prompt_file))
 
 
 def memory(model: LanguageModel, state: Any) -> str:

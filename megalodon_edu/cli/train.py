@@ -1,7 +1,7 @@
 """`megalodon-edu train`: train a model on text, and score it."""
 
 import argparse
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import torch
 from megalodon_edu.cli import CommandError
 from megalodon_edu.cli.devices import chosen_device
 from megalodon_edu.cli.failures import explained
-from megalodon_edu.cli.files import save_json
+from megalodon_edu.cli.files import require_folder, save_json
 from megalodon_edu.cli.scoring import evaluate_with_bar
 from megalodon_edu.cli.texts import DATA_HELP, texts
 from megalodon_edu.data import Document
+from megalodon_edu.measure.environment import environment
 from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer, match_transformer
 from megalodon_edu.training.checkpoint import MODEL_KINDS, checkpoints, load_checkpoint
 from megalodon_edu.training.evaluation import quick_look
@@ -32,7 +33,8 @@ what happens:
   The run's folder receives
     log.csv          one row a step: loss, learning rate, gradient norm, now and then a quick look at validation
     step-...         the newest checkpoint: every two minutes, every 500 steps, at the end, and when you press Ctrl-C
-    validation.json  bits per byte of the whole validation split, at the end (8 bits: nothing learned; lower is better)
+    validation.json  bits per byte of the whole validation split, at the end (8 bits: nothing learned; lower is better),
+                     with what it took: sizes, options, text, seed, device, versions
   Ctrl-C finishes the step, saves and stops; pressed twice it stops at once, and the steps since the last checkpoint are
   taken again by --resume.
 
@@ -99,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         device = chosen_device(args.device)
         kind = args.model or "megalodon"
         folder = args.out or Path("runs") / ((args.preset or "tiny") + ("" if kind == "megalodon" else f"-{kind}"))
+        require_folder("--out", folder)
         if not args.resume and checkpoints(folder):
             raise CommandError(f"{folder} holds a run already; go on with it by --resume, or choose another --out")
         model, options, sizes = (begun if args.resume else beginning)(args, folder)
@@ -118,19 +121,28 @@ def run(args: argparse.Namespace) -> int:
         if result.ended == "interrupt":
             print(f"Go on: megalodon-edu train --resume --out {folder}")
             return 130
-        return finish(model, held_out, result, folder)
+        about = {
+            "environment": environment(device),
+            "config": model.config.to_dict(),
+            "parameters": model.parameter_count(),
+            "options": asdict(options),
+            "windows": windows.description(),
+        }
+        return finish(model, held_out, result, folder, about)
 
 
-def finish(model: LanguageModel, held_out: tuple[Document, ...], result: TrainingResult, folder: Path) -> int:
-    """Score the whole validation split, save the score and say it. Ctrl-C leaves the trained model as it is."""
+def finish(
+    model: LanguageModel, held_out: tuple[Document, ...], result: TrainingResult, folder: Path, about: dict[str, Any]
+) -> int:
+    """Score the whole validation split, save the score with `about` and say it. Ctrl-C leaves the trained model."""
     print("Scoring the whole validation split ...", flush=True)
     try:
         score = evaluate_with_bar(model, held_out)
     except KeyboardInterrupt:
         print(f"\nInterrupted. The model is trained; score it: megalodon-edu evaluate --checkpoint {folder}")
         return 130
-    about = {"checkpoint": result.checkpoint.name, "step": result.step, "split": "validation"}
-    save_json(folder / "validation.json", {**about, **score.to_dict()})
+    what = {"checkpoint": result.checkpoint.name, "step": result.step, "seconds": result.seconds, "split": "validation"}
+    save_json(folder / "validation.json", {**what, **score.to_dict(), **about})
     print(f"Validation, all {score.scored:,} bytes: {score.bits_per_byte:.3f} bits per byte")
     print(f"Write with it: megalodon-edu generate --checkpoint {folder}")
     return 0
@@ -184,9 +196,14 @@ def begun(args: argparse.Namespace, folder: Path) -> tuple[LanguageModel, Traini
 
 
 def duration(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that say how long the run is, as far as they were given."""
+    """Return the options that say how long the run is, as far as they were given.
+
+    Raises ValueError for a negative or infinite number of minutes.
+    """
     found: dict[str, Any] = {} if args.steps is None else {"steps": args.steps}
     if args.minutes is not None:
+        if not 0 <= args.minutes < float("inf"):
+            raise ValueError(f"--minutes must be a number of at least 0 (0: no limit), got {args.minutes:g}")
         found["max_seconds"] = 60 * args.minutes if args.minutes else None
     return found
 
@@ -214,7 +231,7 @@ def introduce(
     model: LanguageModel, windows: RandomWindows, documents: int, options: TrainingOptions, device: torch.device
 ) -> None:
     """Say what is about to be trained, on what, and how."""
-    limit = f" or {options.max_seconds / 60:g} minutes" if options.max_seconds else ""
+    limit = f" or {options.max_seconds / 60:g} min" if options.max_seconds else ""
     print(f"{type(model).__name__} with {model.parameter_count():,} parameters on {device}.")
     print(choose_precision(options.precision, device)[1])
     print(f"Text: {documents} documents, {len(windows.tokens):,} bytes ({windows.source}).")

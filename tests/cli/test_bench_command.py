@@ -106,6 +106,20 @@ def test_what_cannot_work_ends_with_one_message_and_before_anything_is_measured(
     assert message in said.err and " ms" not in said.out
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("", "--out must name a file, got the folder"),
+        ("old.json/new.json", "old.json is a file; choose another place"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(place, message, tmp_path, capsys):
+    (tmp_path / "old.json").touch()
+    assert bench("ops", "--contexts", 4, "--out", tmp_path / place) == 1
+    said = capsys.readouterr()
+    assert message in said.err and " ms" not in said.out
+
+
 def test_an_unknown_bench_is_refused(capsys):
     with pytest.raises(SystemExit):
         cli.main(["bench", "coffee"])

@@ -7,7 +7,7 @@ import torch
 
 from megalodon_edu import cli
 from megalodon_edu.cli.failures import explained
-from megalodon_edu.cli.files import save_json
+from megalodon_edu.cli.files import require_folder, save_json
 
 
 def test_a_full_memory_gets_a_remedy():
@@ -18,6 +18,22 @@ def test_a_full_memory_gets_a_remedy():
     ):
         with pytest.raises(cli.CommandError, match="the memory is full; take a smaller model"), explained():
             raise error
+
+
+def test_an_error_of_the_system_gets_the_file_and_a_remedy(tmp_path):
+    with pytest.raises(cli.CommandError, match=r"lost.txt: No such file or directory; check the path"), explained():
+        (tmp_path / "lost.txt").open()
+    with pytest.raises(cli.CommandError, match=r"^No space left on device; check .* the free space"), explained():
+        raise OSError(28, "No space left on device")
+    with pytest.raises(cli.CommandError, match=r"^there is no library; install it$"), explained():
+        raise FileNotFoundError("there is no library; install it")
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ValueError, match=r"--out must be writable, got '.*run': .* is not; choose another place"):
+        require_folder("--out", tmp_path / "new" / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bug_keeps_its_traceback():

@@ -39,6 +39,11 @@ def test_a_run_leaves_log_checkpoint_and_score(book, capsys):
     score = json.loads(Path("run/validation.json").read_text())
     assert (score["step"], score["checkpoint"], score["split"]) == (5, "step-00000005", "validation")
     assert 7 < score["bits_per_byte"] < 10 and score["complete"] is True
+    checkpoint = load_checkpoint("run")
+    assert MegalodonConfig.from_dict(score["config"]) == checkpoint.model.config
+    assert score["parameters"] == checkpoint.model.parameter_count() and score["seconds"] == checkpoint.state.seconds
+    assert score["options"]["steps"] == 5 and score["windows"] == checkpoint.state.windows
+    assert {"device", "threads", "python", "torch", "commit"} <= score["environment"].keys()
     said = capsys.readouterr().out
     assert "Megalodon with" in said and "parameters on cpu" in said and "Finished at step 5" in said
     assert f"Validation, all {score['scored']:,} bytes: {score['bits_per_byte']:.3f} bits per byte" in said
@@ -155,7 +160,10 @@ def test_a_resumed_run_may_be_longer_but_not_another(book, capsys):
         (["--device", "mps"], "device must be cpu or cuda, got mps"),
         (["--data", "nowhere"], "no such file"),
         (["--steps", "0"], "steps must be at least 1, got 0"),
-        (["--minutes", "-1"], "max_seconds must be above 0"),
+        (["--minutes", "-1"], "--minutes must be a number of at least 0 (0: no limit), got -1"),
+        (["--minutes", "nan"], "--minutes must be a number of at least 0 (0: no limit), got nan"),
+        (["--out", "book.txt"], "--out must lie in a folder, got 'book.txt'"),
+        (["--out", "book.txt/run"], "book.txt is a file; choose another place"),
         (["--length", "100000"], "length must be at most"),
         (
             ["--resume", "--out", "nowhere"],
@@ -174,6 +182,18 @@ def test_what_cannot_work_ends_with_one_message(arguments, message, book, capsys
     assert train(*data, *size, *arguments) == 1
     said = capsys.readouterr().err
     assert message in said and said.splitlines()[-1].startswith("megalodon-edu train: ")
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "config.json", "state.json"])
+def test_a_damaged_checkpoint_is_named_and_left_alone(name, book, capsys):
+    train("--data", book, "--steps", 1, "--out", "run", *SMALL)
+    file = Path("run/step-00000001") / name
+    damaged = file.read_bytes()[:-9]
+    file.write_bytes(damaged)
+    assert train("--resume", "--steps", 2, "--out", "run") == 1
+    said = capsys.readouterr().err
+    assert str(file) in said and said.splitlines()[-1].startswith("megalodon-edu train: ")
+    assert file.read_bytes() == damaged
 
 
 def test_a_run_is_not_overwritten(book, capsys):
