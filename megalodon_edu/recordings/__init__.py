@@ -1,6 +1,6 @@
 """Measured runs that ship with the course: each a folder with its numbers and run.json, which says how they came about.
 
-run.json holds the command, device, versions, seed and commit: a number without them cannot be checked.
+run.json holds the command, sizes, seed, device, versions and commit: a number without them cannot be checked.
 """
 
 import json

@@ -171,8 +171,8 @@ def _score(
 def quick_look(model: LanguageModel, documents: Sequence[Document]) -> float:
     """Return the bits per byte of the beginnings of some documents, always the same ones: for a glance while training.
 
-    The first QUICK_DOCUMENTS documents share QUICK_BYTES bytes evenly. A beginning is harder than the rest of a text,
-    since little has been read yet, so this number is higher than that of whole documents.
+    The first QUICK_DOCUMENTS documents share QUICK_BYTES bytes evenly: a speech then weighs as much as a novel. So this
+    number may lie above or below that of the whole split; compare it only with other quick looks.
     """
     some = documents[:QUICK_DOCUMENTS]
     return evaluate(model, some, max_bytes=max(1, QUICK_BYTES // max(1, len(some)))).bits_per_byte

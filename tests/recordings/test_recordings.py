@@ -1,7 +1,13 @@
+import re
+
 import pytest
 
+from megalodon_edu.data import documents
+from megalodon_edu.models import Megalodon, MegalodonConfig
 from megalodon_edu.recordings import names, recording
 from megalodon_edu.training.log import read_log
+from megalodon_edu.training.options import TrainingOptions
+from megalodon_edu.training.windows import RandomWindows, concatenate
 
 
 @pytest.mark.parametrize("name", names())
@@ -9,17 +15,42 @@ def test_a_recording_says_how_it_came_about(name):
     about = recording(name).about
     assert about["command"].startswith("megalodon-edu ")
     assert {"device", "python", "torch", "commit"} <= set(about["environment"])
+    assert re.fullmatch("[0-9a-f]{12}", about["environment"]["commit"])  # no "+": nothing was changed and not committed
     assert isinstance(about["seed"], int)
+    assert about["config"]
 
 
 def test_the_run_on_two_cores_ends_in_time_below_its_goal():
     run = recording("tiny_cpu")
     rows = read_log(run.folder / "log.csv")
     assert run.about["environment"]["threads"] == 2 and run.about["wall_seconds"] < 600
+    assert rows[-1].seconds < run.about["wall_seconds"]
     assert [row.step for row in rows] == list(range(1, run.about["steps"] + 1))
     score = run.about["validation"]
     assert score["complete"] and score["bits_per_byte"] < 2.3
-    assert rows[-1].validation_bits_per_byte or rows[-1].loss < rows[0].loss
+    looks = [row.validation_bits_per_byte for row in rows if row.validation_bits_per_byte is not None]
+    assert len(looks) == run.about["steps"] // run.about["options"]["evaluate_every"]
+    assert looks == sorted(looks, reverse=True) and looks[-1] == pytest.approx(score["bits_per_byte"], abs=0.1)
+
+
+def test_the_score_of_the_run_on_two_cores_counts_every_byte_of_the_validation_split():
+    score = recording("tiny_cpu").about["validation"]
+    held_out = documents("validation")
+    found = [(one["title"], one["size"], one["scored"]) for one in score["documents"]]
+    assert found == [(one.title, one.size, one.size) for one in held_out]
+    bits, size = sum(one["bits"] for one in score["documents"]), sum(one.size for one in held_out)
+    assert (score["scored"], score["bits_per_byte"]) == (size, pytest.approx(bits / size))
+
+
+def test_the_run_on_two_cores_can_be_begun_again():
+    """Its sizes build a model, its options are options, and its windows are cut from the texts that are bundled."""
+    about = recording("tiny_cpu").about
+    assert Megalodon(MegalodonConfig.from_dict(about["config"])).parameter_count() == about["parameters"]
+    assert TrainingOptions(**about["options"]).max_seconds == 480
+    sizes = {name: about["windows"][name] for name in ("batch", "length", "seed", "source")}
+    assert RandomWindows(concatenate(documents("train")), **sizes).description() == about["windows"]
+    last = read_log(recording("tiny_cpu").folder / "log.csv")[-1]
+    assert last.tokens == about["steps"] * sizes["batch"] * sizes["length"]
 
 
 def test_an_unknown_recording_is_refused():
