@@ -153,6 +153,7 @@ def declared_modules(requirements: list[Requirement]) -> set[str]:
     return {name for name, owners in provided.items() if wanted & {canonicalize_name(owner) for owner in owners}}
 
 
+@pytest.mark.skipif(importlib.util.find_spec("nbval") is None, reason="looks the packages up where all are installed")
 def test_the_package_imports_only_what_it_declares():
     core = declared_modules(CORE)
     everywhere = core | declared_modules(EXTRAS["lab"] + EXTRAS["test"])
@@ -190,6 +191,30 @@ for name in {sorted(names)!r}:
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_tests_are_collected_without_jupyter_and_without_plugins():
+    program = f"""
+import sys
+from importlib.machinery import PathFinder
+import pytest
+
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        if name.partition(".")[0] not in {[*NOTEBOOK_MODULES, "playwright", "pytest_timeout", "nbval"]!r}:
+            return super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider"]))
+"""
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "left out without the notebook's packages: authoring/*, test_notebooks.py" in done.stdout
+    assert all(f"tests/{name}/test_" in done.stdout for name in ("ops", "nn", "models", "training", "cli"))
 
 
 def test_environment_yml_installs_the_package_and_repeats_no_dependency():

@@ -60,6 +60,7 @@ def test_a_live_curve_replaces_its_picture(monkeypatch):
         shown.append((data, options))
         return handle
 
+    pytest.importorskip("IPython", reason="the notebook's packages are not installed")
     monkeypatch.setattr("IPython.display.display", display)
     live = LiveLossCurve(every=10)
     for row in rows(35):
@@ -73,6 +74,7 @@ def test_a_live_curve_replaces_its_picture(monkeypatch):
 
 def test_a_live_curve_follows_a_run(monkeypatch, tmp_path):
     shown = []
+    pytest.importorskip("IPython", reason="the notebook's packages are not installed")
     monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append(data) or Handle())
     text = torch.arange(1, 200, dtype=torch.uint8)
     model = Transformer(TransformerConfig(num_layers=1, model_dim=4, ffn_hidden_dim=4, num_heads=1, context_size=8))
