@@ -23,7 +23,7 @@ import megalodon_edu
 from megalodon_edu import cli
 from megalodon_edu.cli import lab
 from megalodon_edu.cli import test as test_command
-from megalodon_edu.project import PROJECT_URL
+from megalodon_edu.project import PROJECT_URL, launch_links
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "megalodon_edu"
@@ -308,13 +308,29 @@ def test_the_links_between_the_documents_lead_somewhere():
                 assert (ROOT / target.partition("#")[0]).exists(), f"{name} links to {target}"
 
 
-@pytest.mark.skipif(bool(PROJECT_URL), reason="the project has a public address")
-def test_links_that_need_the_public_address_are_hidden_while_there_is_none():
-    hosts = ["colab.research" + ".google.com", "mybinder" + ".org"]
-    showing = [path for path in text_files() if path.suffix in (".md", ".ipynb")]
-    assert showing
-    found = [path.name for path in showing for host in hosts if host in path.read_text(encoding="utf-8")]
-    assert found == []
+def test_links_that_need_the_public_address_are_shown_when_there_is_one_and_hidden_while_there_is_none():
+    hosts = re.compile(r"https?://(?:colab\.research\.google\.com|mybinder\.org)[^\s)\"]*")
+    showing = {path: path.read_text(encoding="utf-8") for path in text_files() if path.suffix in (".md", ".ipynb")}
+    chapters = sorted(path for path in showing if path.suffix == ".ipynb")
+    assert chapters
+    readme = showing[ROOT / "README.md"]
+    links = {path.name: launch_links(path.name) for path in chapters}
+    assert [name for name, line in links.items() if line not in readme] == []  # add them to README.md's chapters
+    allowed = set(hosts.findall(" ".join(links.values())))
+    assert [link for text in showing.values() for link in hosts.findall(text) if link not in allowed] == []
+    assert bool(allowed) is bool(PROJECT_URL)
+
+
+def test_launch_links_need_an_address_where_the_services_look():
+    assert launch_links("01.ipynb", "") == ""
+    shown = launch_links("01.ipynb", "https://github.com/owner/name/")
+    assert "/github/owner/name/blob/main/notebooks/01.ipynb" in shown
+    assert "/gh/owner/name/main?urlpath=lab/tree/notebooks/01.ipynb" in shown
+    for address in ("https://example.org/owner/name", "github.com/owner/name", "https://github.com/owner"):
+        with pytest.raises(
+            ValueError, match=f"address must be https://github.com/OWNER/NAME or empty, got '{address}'"
+        ):
+            launch_links("01.ipynb", address)
 
 
 def test_the_address_of_pytorchs_cpu_index_stands_once():

@@ -322,6 +322,7 @@ def test_lab_hands_its_arguments_to_jupyterlab(monkeypatch):
     command, environment = started[0]
     assert command[1:3] == ["-m", "jupyterlab"]
     assert command[-3:] == ["--no-browser", "--port", "8890"]
+    assert f"--FileContentsManager.preferred_dir={ROOT / 'notebooks'}" in command
     assert "--allow-root" in command
     assert environment["JUPYTER_PREFER_ENV_PATH"] == "1"
 

@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Install where needed, then become JupyterLab."""
     python = ensure_environment(ROOT, EXTRAS)
     # The whole checkout is within reach, so that a reader can look into the package; notebooks/ is what opens.
-    command = [str(python), "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", "--ServerApp.preferred_dir=notebooks"]
+    folders = [f"--ServerApp.root_dir={ROOT}", f"--FileContentsManager.preferred_dir={ROOT / 'notebooks'}"]
+    command = [str(python), "-m", "jupyterlab", *folders]
     if os.name == "posix" and os.geteuid() == 0:
         command.append("--allow-root")  # in a container the only user is root
     command += args.rest

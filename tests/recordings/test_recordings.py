@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +52,13 @@ def test_the_run_on_two_cores_can_be_begun_again():
     assert RandomWindows(concatenate(documents("train")), **sizes).description() == about["windows"]
     last = read_log(recording("tiny_cpu").folder / "log.csv")[-1]
     assert last.tokens == about["steps"] * sizes["batch"] * sizes["length"]
+
+
+def test_the_score_in_the_readme_is_the_recorded_one():
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    about = recording("tiny_cpu").about
+    assert f"it came to {about['validation']['bits_per_byte']:.3f} bits per byte of the validation split" in readme
+    assert f"for at most {about['options']['max_seconds'] / 60:g} minutes" in readme
 
 
 def test_an_unknown_recording_is_refused():
