@@ -160,7 +160,8 @@ function modeRow(state, index) {
 }
 
 function reading(state) {
-  const { modes, error } = formulas.parts(state.all());
+  const { target, modes, kernel, error } = formulas.parts(state.all());
+  const hidden = state.get("axes") === "log-log" && [target, kernel, ...modes].some((values) => values.some((value) => value <= 0));
   const decays = state.get("half_lives").slice(0, modes.length).map((h) => plot.number(formulas.decay(h)));
   return [
     modes.length === 1 ? "One decay, φ = " : `${modes.length} decays, φ = `,
@@ -168,6 +169,7 @@ function reading(state) {
     modes.length === 1 ? ", misses the target by " : ", miss the target by ",
     plot.bold(percent(error)),
     ".",
+    hidden ? " Weights of 0 and below have no place on logarithmic axes; linear ones show them." : "",
   ];
 }
 

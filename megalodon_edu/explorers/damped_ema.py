@@ -55,7 +55,7 @@ class DecayMixExplorer(Explorer):
     script = "damped_ema.js"
     modes = Range(3, 1, MOST_MODES, whole=True)
     half_lives = RangeList((1, 8, 64, 2, 16, 128), 0.5, 512)
-    weights = RangeList((0.5, 0.3, 0.2, 0, 0, 0), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+    weights = RangeList((0.5, 0.3, 0.2, 0.1, 0.1, 0.1), -LARGEST_WEIGHT, LARGEST_WEIGHT)
     target = Choice(TARGETS[0], TARGETS)
     target_length = Range(32, 4, 128, whole=True)
     axes = Choice("log-log", ("linear", "log-log"))

@@ -102,7 +102,7 @@ function wallTable(state) {
 function reading(state) {
   const { here } = formulas.values(state.all());
   const [cache, kept] = here;
-  const ratio = cache > kept ? `${plot.number(cache / kept)} times as much` : `${plot.number(kept / cache)} times less`;
+  const [larger, ratio] = cache > kept ? ["the cache", cache / kept] : ["the state", kept / cache];
   return [
     "After ",
     plot.bold(`${plainTokens(state.get("context"))} tokens`),
@@ -110,8 +110,8 @@ function reading(state) {
     plot.bold(bytesText(cache)),
     " and Megalodon at most ",
     plot.bold(bytesText(kept)),
-    ": the cache is ",
-    plot.bold(ratio),
+    `: ${larger} is `,
+    plot.bold(`${plot.number(ratio)} times as large`),
     ". The weights come on top for both.",
   ];
 }

@@ -378,8 +378,12 @@ const plot = (() => {
 
   // ---------------------------------------------------------------- explorer
 
-  // Dark or light is read from the colour of the text around: it holds in JupyterLab, Notebook, VS Code and a book.
+  // Jupyter, VS Code and Jupyter Book write their theme on the page. Elsewhere it is read from the colour of the text
+  // around, which is known only when the explorer has its place on the page.
   function isDark(node) {
+    const { jpThemeLight, vscodeThemeKind } = document.body.dataset;
+    const said = jpThemeLight ?? vscodeThemeKind ?? document.documentElement.dataset.theme;
+    if (said && said !== "auto") return said === "false" || said.includes("dark") || said === "vscode-high-contrast";
     const [red, green, blue] = (getComputedStyle(node).color.match(/[\d.]+/g) ?? [0, 0, 0]).map(Number);
     return 0.299 * red + 0.587 * green + 0.114 * blue > 140;
   }
@@ -391,7 +395,7 @@ const plot = (() => {
     observer.observe(document.body, watched);
     observer.observe(document.documentElement, watched);
     update();
-    return () => observer.disconnect();
+    return { update, stop: () => observer.disconnect() };
   }
 
   // Puts an explorer on the page. `build(state)` returns { title, hint, body, parts }: `body` is what is shown,
@@ -430,11 +434,12 @@ const plot = (() => {
       });
     };
     names.forEach((name) => model.on(`change:${name}`, schedule));
-    const stopTheme = followTheme(el, root);
+    const theme = followTheme(el, root);
     let width = 0;
     const resize = new ResizeObserver(([entry]) => {
       if (Math.abs(entry.contentRect.width - width) < 1) return;
       width = entry.contentRect.width;
+      theme.update();
       draw();
     });
     resize.observe(root);
@@ -442,7 +447,7 @@ const plot = (() => {
     return () => {
       names.forEach((name) => model.off(`change:${name}`, schedule));
       resize.disconnect();
-      stopTheme();
+      theme.stop();
     };
   }
 
