@@ -120,6 +120,7 @@ def initial_kernels(module: ComplexEMA, channels: Sequence[int], length: int) ->
         turn = float(2 * math.pi / theta[channel, 0])
         axes.set_title(f"channel {channel}: mode 1 turns once in {turn:.0f} tokens", fontsize=9.5)
     rows[-1, 0].set(xlabel="age τ (tokens)")
+    figure.supylabel("weight", fontsize=10)
     return figure
 
 
@@ -134,6 +135,7 @@ def two_listeners(x: Float[Tensor, " time"], outputs: Mapping[str, Float[Tensor,
         axes.plot(range(len(values)), values.detach().numpy(), color=color, marker="o", markersize=3, linewidth=1.2)
         axes.set_title(name, fontsize=9.5)
     rows[-1].set(xlabel="step t (tokens)")
+    figure.supylabel("value", fontsize=10)
     return figure
 
 
@@ -156,7 +158,7 @@ def six_tokens(tokens: Sequence[str], values: Sequence[float], states: Sequence[
     time.plot(steps, [h.real for h in states], "o-", color=style.MEMORY, label="real part of h")
     time.axhline(0, color=style.GREY, linewidth=0.8)
     time.set_xticks(list(steps), list(tokens))
-    time.set(xlabel="token", title="What the output sees")
+    time.set(xlabel="token", ylabel="value", title="What the output sees")
     time.legend(loc="upper right")
     return figure
 
@@ -171,6 +173,7 @@ def around_the_circle(sizes: Sequence[float], theta: float, length: int) -> Figu
         axes.plot(range(length), wave, color=color, marker="o", markersize=3, linewidth=1.2)
         where = "inside" if size < 1 else "on the circle" if size == 1 else "outside"
         axes.set(xlabel="age τ (tokens)", title=f"|q| = {size:g}: {where}")
+    columns[0, 0].set_ylabel(r"real part of $q^{\tau}$")
     return figure
 
 
@@ -236,6 +239,7 @@ def poles_and_kernels() -> Figure:
         style.label_line(axes, 32, 1.05, f"|q| = {size:g}, θ = {round(math.degrees(angle))}°", color, ha="right")
     rows[0].set_title("… is how the memory swings")
     rows[-1].set_xlabel("age τ (tokens)")
+    right.supylabel(r"real part of $q^{\tau}$", fontsize=10)
     return figure
 
 

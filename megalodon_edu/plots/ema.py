@@ -28,6 +28,7 @@ def fading_text(text: str, alphas: Sequence[float]) -> Figure:
         axes.set_title(f"α = {alpha:g}: the weight halves every {every}", fontsize=9.5)
         axes.set_xticks(range(len(text)), list(text), family="DejaVu Sans Mono", fontsize=8)
         axes.tick_params(axis="x", length=0, labelbottom=True, pad=1)
+    figure.supylabel("weight", fontsize=9.5)
     return figure
 
 
@@ -80,7 +81,8 @@ def kernels(alphas: Sequence[float], length: int) -> Figure:
             axes.plot([half], [alpha / 2], "o", color=colour, markersize=6)
         style.label_line(left, half, alpha / 2, f"α = {alpha:g}, half-life {half:.1f}", colour, xytext=(7, 3))
     left.set(title="Weight by age", xlabel="age τ in steps", ylabel="weight K", ylim=(0, None))
-    right.set(title="The same, logarithmic", xlabel="age τ in steps", yscale="log", ylim=(1e-6, 1))
+    right.set(title="The same, logarithmic", xlabel="age τ in steps", ylabel="weight K", yscale="log")
+    right.set_ylim(1e-6, 1)
     return figure
 
 
@@ -121,7 +123,7 @@ def presence(rates: Mapping[str, Sequence[float]]) -> Figure:
         axes.plot(words, rate, color=colour, linewidth=1.2)
         axes.fill_between(words, rate, color=colour, alpha=0.3, linewidth=0)
         axes.set(ylim=(0, 1.05 * float(highest)), xlim=(0, words[-1]))
-        axes.set_title(name, color=colour, fontsize=10, y=0.7, x=0.005)
+        axes.set_title(name, color=style.readable(colour), fontsize=10, y=0.7, x=0.005)
     rows[-1, 0].set_xlabel("thousand words read")
     figure.supylabel("mentions per 1000 words", fontsize=9.5)
     return figure

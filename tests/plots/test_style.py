@@ -98,3 +98,20 @@ def test_the_command_writes_an_index(tmp_path):
     assert index.startswith("# Figures")
     listed = {line.split("](")[1].rstrip(")") for line in index.splitlines() if line.startswith("![")}
     assert listed == {path.name for path in tmp_path.iterdir()} - {"README.md"}
+
+
+@pytest.mark.parametrize("name", ["BLUE", "ORANGE", "GREEN", "PINK", "SKY", "VERMILION", "YELLOW", "BLACK", "GREY"])
+def test_labels_can_be_read_on_white(name):
+    def linear(channel):
+        return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+
+    shade = style.readable(getattr(style, name))
+    red, green, blue = (linear(int(shade[at : at + 2], 16) / 255) for at in (1, 3, 5))
+    assert 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) > 4.45  # 4.5, rounded to 8 bits a channel
+    _, axes = style.figure()
+    style.label_line(axes, 0, 0, "a line", getattr(style, name))
+    assert axes.texts[0].get_color() == shade
+
+
+def test_a_colour_that_can_be_read_stays_as_it_is():
+    assert style.readable(style.BLUE).upper() == style.BLUE
