@@ -130,7 +130,7 @@ def ema_in_chunks(answer: Any) -> None:
     right = ops.ema_reference(x[None, :, None], torch.tensor([alpha]).double())[0][0, :, 0]
     alone = expect_shape(answer(x[:size], alpha, size), (size,), "y for a single chunk", "time")
     expect_close(alone, right[:size], "y for a single chunk", "time")
-    y = expect_shape(answer(x, alpha, size), (14,), "y", "time")
+    y = expect_shape(answer(x, alpha, size), (14,), "y", "time").double()
     _diagnose_chunks(y, right, alpha, size)
     for size in (1, 5, 14):
         y = expect_shape(answer(x, alpha, size), (14,), f"y in chunks of {size}", "time")
