@@ -180,6 +180,27 @@ const plot = (() => {
         mark.label && svg("text", { x: atEnd ? right - 2 : left + 6, y: at - 5, "text-anchor": atEnd ? "end" : "start" }, mark.label),
       );
     },
+    // A cell for each entry of `rows`, row r and column c centred on (c, r): 0 is the palest, 1 the full colour, null none.
+    // One path for each of 25 shades, since thousands of elements would be slow.
+    cells(mark, { x, y }) {
+      const shades = Array.from({ length: 25 }, () => "");
+      const width = rounded(x(1) - x(0));
+      const height = rounded(y(1) - y(0));
+      mark.rows.forEach((row, r) =>
+        row.forEach((strength, c) => {
+          if (strength === null) return;
+          shades[Math.round(24 * strength)] += `M${rounded(x(c - 0.5))},${rounded(y(r - 0.5))}h${width}v${height}h${-width}z`;
+        }),
+      );
+      const paths = shades.map((d, level) => svg("path", { d, "fill-opacity": 0.1 + (0.9 * level) / 24 }));
+      return svg("g", { "data-series": mark.name, style: `fill:${colour(mark.colour)}`, "shape-rendering": "crispEdges" }, paths);
+    },
+    // The outline of a rectangle between two places on each axis.
+    box(mark, { x, y }) {
+      const [[left, right], [top, bottom]] = [mark.x.map(x), mark.y.map(y)];
+      const d = `M${rounded(left)},${rounded(top)}H${rounded(right)}V${rounded(bottom)}H${rounded(left)}Z`;
+      return svg("path", { d, "data-series": mark.name, class: "mx-line", style: `stroke:${colour(mark.colour)};stroke-width:1.5` });
+    },
   };
 
   // Text near a point, turned to the side where it is not cut.
