@@ -4,5 +4,12 @@ from megalodon_edu.explorers.complex_ema import PolePlaneExplorer
 from megalodon_edu.explorers.damped_ema import DecayMixExplorer
 from megalodon_edu.explorers.ema import EMAExplorer
 from megalodon_edu.explorers.memory_wall import MemoryWallExplorer
+from megalodon_edu.explorers.receptive_field import ReceptiveFieldExplorer
 
-__all__ = ["DecayMixExplorer", "EMAExplorer", "MemoryWallExplorer", "PolePlaneExplorer"]
+__all__ = [
+    "DecayMixExplorer",
+    "EMAExplorer",
+    "MemoryWallExplorer",
+    "PolePlaneExplorer",
+    "ReceptiveFieldExplorer",
+]

@@ -35,7 +35,7 @@ def fields(named: Mapping[str, Field], chunk_size: int | None = None, faintest: 
     count = len(named)
     figure, grid = style.figure(1, count, width=min(9.5, 1.1 + 2.7 * count), height=3.0, squeeze=False)
     for axes, (name, field) in zip(grid[0], named.items(), strict=True):
-        image = _heat_map(axes, field, chunk_size, faintest)
+        image = draw_field(axes, field, chunk_size, faintest)
         axes.set(title=name, xlabel="input s")
     grid[0, 0].set_ylabel("output t")
     bar = figure.colorbar(image, ax=list(grid[0]), shrink=0.9, label="influence (1 = the strongest)")
@@ -43,9 +43,10 @@ def fields(named: Mapping[str, Field], chunk_size: int | None = None, faintest: 
     return figure
 
 
-def _heat_map(axes: Axes, field: Field, chunk_size: int | None, faintest: float) -> AxesImage:
+def draw_field(axes: Axes, field: Field, chunk_size: int | None, faintest: float) -> AxesImage:
+    """One receptive field as a heat map on `axes`, with the chunks' edges; see `fields`."""
     values = field.detach().double().numpy()
-    share = values / values.max()
+    share = values / max(values.max(), np.finfo(float).tiny)
     drawn = np.ma.masked_equal(np.where(share > 1e-12, np.maximum(share, faintest), 0.0), 0.0)
     image = axes.imshow(drawn, cmap=INFLUENCE, norm=LogNorm(faintest, 1.0), interpolation="nearest")
     axes.grid(visible=False)
