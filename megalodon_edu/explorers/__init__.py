@@ -4,12 +4,14 @@ from megalodon_edu.explorers.complex_ema import PolePlaneExplorer
 from megalodon_edu.explorers.damped_ema import DecayMixExplorer
 from megalodon_edu.explorers.ema import EMAExplorer
 from megalodon_edu.explorers.memory_wall import MemoryWallExplorer
+from megalodon_edu.explorers.normalized_attention import NormalizedAttentionExplorer
 from megalodon_edu.explorers.receptive_field import ReceptiveFieldExplorer
 
 __all__ = [
     "DecayMixExplorer",
     "EMAExplorer",
     "MemoryWallExplorer",
+    "NormalizedAttentionExplorer",
     "PolePlaneExplorer",
     "ReceptiveFieldExplorer",
 ]

@@ -43,7 +43,6 @@ const query = (state) => `“${shown(state.constants().tokens[state.get("row")])
 
 function weightsChart(state, parts) {
   const row = state.get("row");
-  const frame = [[-0.5, row - 0.5], [row + 0.5, row - 0.5], [row + 0.5, row + 0.5], [-0.5, row + 0.5], [-0.5, row - 0.5]];
   return {
     title: "Attention weights: a darker square is a larger weight",
     label: `The weights of every token on those before it and on itself. In the row of ${query(state)} the strongest is ${plot.fixed(Math.max(...parts.weights[row]), 2)}.`,
@@ -52,8 +51,8 @@ function weightsChart(state, parts) {
       y: { domain: ends(state).reverse(), ticks: ticks(state), label: "query: who looks" },
     },
     marks: [
-      { kind: "cells", name: "weights", colour: "blue", points: parts.weights.flatMap((weights, t) => weights.map((w, s) => [s, t, w])) },
-      { kind: "line", name: "row", colour: "vermilion", points: frame },
+      { kind: "cells", name: "weights", colour: "blue", rows: parts.weights },
+      { kind: "box", name: "row", colour: "vermilion", x: [-0.5, row + 0.5], y: [row - 0.5, row + 0.5] },
     ],
   };
 }

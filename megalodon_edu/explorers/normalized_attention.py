@@ -65,7 +65,7 @@ class NormalizedAttentionExplorer(Explorer):
         logits = scale[self.scheme] * (q @ q.mT)
         future = torch.ones_like(logits).triu(1).bool()
         weights = logits.masked_fill(future, -math.inf).softmax(-1)
-        entropy = torch.special.entr(weights).sum(-1)[1:] / torch.arange(2, len(TOKENS) + 1).log()
+        entropy = torch.special.entr(weights).sum(-1)[1:] / torch.arange(2, len(TOKENS) + 1, dtype=torch.float64).log()
         logits = logits.masked_fill(future, 0)
         found = {"logits": logits, "weights": weights, "entropy": entropy, "largest": logits.abs().max()[None]}
         return {name: value.numpy() for name, value in found.items()}
