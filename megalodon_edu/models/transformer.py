@@ -4,6 +4,7 @@ It shares embedding, head, loss and initialisation with Megalodon, so that a com
 """
 
 from dataclasses import replace
+from types import NoneType
 from typing import Any, NamedTuple
 
 import torch
@@ -11,12 +12,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_between, require_state, require_tensor
+from megalodon_edu.arguments import (
+    require_device_of,
+    require_floating,
+    require_instance,
+    require_positive,
+    require_state,
+    require_tensor,
+)
 from megalodon_edu.models.config import MegalodonConfig, TransformerConfig
 from megalodon_edu.models.language_model import LanguageModel
 from megalodon_edu.models.megalodon import Megalodon
 from megalodon_edu.nn import PreNormBlock, RMSNorm
-from megalodon_edu.ops.attention import causal_mask
+from megalodon_edu.ops.attention import causal_attention
 from megalodon_edu.ops.rotary import rotate
 
 Sequence = Float[Tensor, "batch time channel"]
@@ -46,27 +54,33 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x: Sequence, state: KVCache | None = None) -> tuple[Sequence, KVCache]:
         """The update (batch, time, channel) and the cache with the keys and values of x appended."""
         n = self.norm(x)
-        if state is not None:
-            require_state("state", state, KVCache)
-        held = state.keys.shape[1] if state is not None else 0
-        places = held + torch.arange(x.shape[1], device=x.device)
         v = self.value(n).unflatten(-1, (self.kv_heads, -1))
+        held = _tokens_held(state, v)
+        places = held + torch.arange(x.shape[1], device=x.device)
         q = rotate(self.query(n).unflatten(-1, (self.num_heads, -1)), places, self.rope_base).to(v.dtype)
         k = rotate(self.key(n).unflatten(-1, (self.kv_heads, -1)), places, self.rope_base).to(v.dtype)
         if state is not None:
-            require_tensor("state.keys", state.keys, "batch time head key", batch=x.shape[0], head=self.kv_heads)
-            k, v = torch.cat([state.keys, k], 1), torch.cat([state.values, v], 1)
-        o = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=causal_mask(x.shape[1], k.shape[1], x.device) if held else None,
-            dropout_p=self.attention_dropout if self.training else 0.0,
-            is_causal=not held,
-            enable_gqa=self.kv_heads != self.num_heads,
-        )
-        update = self.out(o.transpose(1, 2).flatten(-2))
+            k, v = torch.cat([state.keys.to(k.dtype), k], 1), torch.cat([state.values.to(v.dtype), v], 1)
+        dropout = self.attention_dropout if self.training else 0.0
+        o = causal_attention(q, k, v, scale=q.shape[-1] ** -0.5, dropout=dropout)
+        update = self.out(o.flatten(-2))
         return F.dropout(update, self.dropout, self.training), KVCache(k, v)
+
+
+def _tokens_held(state: KVCache | None, v: Float[Tensor, "batch time head key"]) -> int:
+    """How many tokens the cache holds, which must fit v."""
+    if state is None:
+        return 0
+    require_state("state", state, KVCache)
+    batch, _, heads, width = v.shape
+    sizes = {"batch": batch, "head": heads, "key": width}
+    require_tensor("state.keys", state.keys, "batch time head key", **sizes)
+    held = state.keys.shape[1]
+    require_tensor("state.values", state.values, "batch time head key", time=held, **sizes)
+    for name, tensor in (("state.keys", state.keys), ("state.values", state.values)):
+        require_floating(name, tensor)
+        require_device_of(name, tensor, v)
+    return held
 
 
 class SwiGLU(nn.Module):
@@ -91,6 +105,9 @@ class Transformer(LanguageModel):
     """`forward(tokens, state=None) -> (logits, state)`; the state is the KV cache."""
 
     config: TransformerConfig
+    config_type = TransformerConfig
+    layer_state = KVCache
+    norm_state = NoneType
 
     def __init__(self, config: TransformerConfig):
         super().__init__(config)
@@ -104,7 +121,14 @@ class Transformer(LanguageModel):
 
 
 def transformer_state_bytes(config: TransformerConfig, context: int, batch: int = 1, activation_bytes: int = 4) -> int:
-    """Bytes of the KV cache after `context` tokens."""
+    """Bytes of the KV cache after `context` tokens.
+
+    Raises TypeError or ValueError for a config of another model and for numbers below 0 (batch and bytes: below 1).
+    """
+    require_instance("config", config, TransformerConfig, "make one with TransformerConfig(...)")
+    require_positive("context", context, least=0)
+    require_positive("batch", batch)
+    require_positive("activation_bytes", activation_bytes)
     width = config.model_dim // config.num_heads
     return batch * config.num_layers * 2 * config.kv_heads * width * context * activation_bytes
 
@@ -115,9 +139,10 @@ def match_transformer(
     """A Transformer of the same depth and width with as many parameters as that Megalodon (within 2 %).
 
     The feed-forward width makes up the difference. num_heads defaults to heads of 64 features, kv_heads to num_heads,
-    context_size to the chunk. Raises ValueError where no width matches.
+    context_size to the chunk. Raises TypeError for another config, ValueError where no feed-forward width matches.
     """
-    heads = num_heads or max(1, config.model_dim // 64)
+    require_instance("config", config, MegalodonConfig, 'take one with MegalodonConfig.preset("tiny")')
+    heads = max(1, config.model_dim // 64) if num_heads is None else num_heads
     bare = TransformerConfig(
         num_layers=config.num_layers,
         model_dim=config.model_dim,
@@ -130,8 +155,8 @@ def match_transformer(
         dropout=config.dropout,
         hidden_dropout=config.hidden_dropout,
         attention_dropout=config.attention_dropout,
-        kv_heads=kv_heads or heads,
-        context_size=context_size or config.chunk_size,
+        kv_heads=heads if kv_heads is None else kv_heads,
+        context_size=config.chunk_size if context_size is None else context_size,
     )
     with torch.device("meta"):
         target, base = Megalodon(config).parameter_count(), Transformer(bare).parameter_count()
@@ -139,5 +164,9 @@ def match_transformer(
     exact = 1 + (target - base) / per_width
     width = max(1, round(exact / 8) * 8 if exact >= 64 else round(exact))
     share = (base + (width - 1) * per_width) / target
-    require_between("parameters of the Transformer / parameters of Megalodon", share, 0.98, 1.02)
+    if abs(share - 1) > 0.02:
+        raise ValueError(
+            f"config of {target:,} parameters has no Transformer of the same depth and width: the nearest has "
+            f"{share:.2f} times as many; change num_heads, kv_heads or the config's ffn_hidden_dim"
+        )
     return replace(bare, ffn_hidden_dim=width)

@@ -9,12 +9,22 @@ values of the chunk that is not full yet; at a chunk's edge there is nothing to 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention
 
-from megalodon_edu.arguments import require_between, require_floating, require_positive, require_state, require_tensor
+from megalodon_edu.arguments import (
+    require_between,
+    require_device_of,
+    require_filled,
+    require_finite,
+    require_floating,
+    require_number,
+    require_positive,
+    require_state,
+    require_tensor,
+)
 
 Keys = Float[Tensor, "batch time head key"]
 Values = Float[Tensor, "batch time head value"]
@@ -41,9 +51,9 @@ def chunked_attention_reference(
     """All pairs of tokens, a mask, a softmax in float32: O(L²), the truth for `chunked_attention`.
 
     bias is added to the logits by place in the chunk: row of the query, column of the key. dropout is the probability
-    that a weight is dropped. Raises TypeError or ValueError for wrong shapes and a cache that does not fit.
+    that a weight is dropped. Raises TypeError or ValueError for wrong shapes or types and a cache that does not fit.
     """
-    cache = _check(q, k, v, chunk_size, cache, bias, dropout)
+    cache = _check(q, k, v, chunk_size, cache, scale, bias, dropout)
     held = cache.keys.shape[1]
     keys, values = torch.cat([cache.keys, k], 1), torch.cat([cache.values, v], 1)
     position = torch.arange(keys.shape[1], device=q.device)
@@ -73,67 +83,87 @@ def chunked_attention(
     """The same with PyTorch's fused attention: the rest of the open chunk, then all full chunks as one batch, then
     the short chunk at the end. Arguments and errors as `chunked_attention_reference`.
     """
-    cache = _check(q, k, v, chunk_size, cache, bias, dropout)
+    cache = _check(q, k, v, chunk_size, cache, scale, bias, dropout)
     length, held = q.shape[1], cache.keys.shape[1]
     out = []
     start = 0
     if held:
         start = min(chunk_size - held, length)
         cache = AttentionCache(torch.cat([cache.keys, k[:, :start]], 1), torch.cat([cache.values, v[:, :start]], 1))
-        out.append(_attend(q[:, :start], *cache, scale, bias, dropout))
+        out.append(causal_attention(q[:, :start], *cache, scale, bias, dropout))
     full = (length - start) // chunk_size
     end = start + full * chunk_size
     if full:
         q_, k_, v_ = (t[:, start:end].reshape(-1, chunk_size, *t.shape[2:]) for t in (q, k, v))
-        out.append(_attend(q_, k_, v_, scale, bias, dropout).reshape(q.shape[0], end - start, *v.shape[2:]))
+        o = causal_attention(q_, k_, v_, scale, bias, dropout)
+        out.append(o.reshape(q.shape[0], end - start, *v.shape[2:]))
     if end < length:
-        out.append(_attend(q[:, end:], k[:, end:], v[:, end:], scale, bias, dropout))
+        out.append(causal_attention(q[:, end:], k[:, end:], v[:, end:], scale, bias, dropout))
     if not held or start == chunk_size - held:  # the chunk that was open is full
         cache = AttentionCache(k[:, end:].clone(), v[:, end:].clone())  # a view would keep the whole sequence alive
     return torch.cat(out, 1), cache
 
 
-def causal_mask(queries: int, keys: int, device: torch.device) -> Bool[Tensor, "queries keys"]:
-    """True where a query may look; the last query stands at the last key."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+def causal_attention(
+    q: Keys, k: Keys, v: Values, scale: float, bias: Bias | None = None, dropout: float = 0.0
+) -> Values:
+    """softmax(scale · q kᵀ + bias) v by PyTorch's fused kernels; the queries are the last of the keys' tokens.
 
-
-def _attend(q: Keys, k: Keys, v: Values, scale: float, bias: Bias | None, dropout: float) -> Values:
-    """Causal attention within one chunk; the queries are its last tokens."""
+    k and v may have fewer heads than q, each shared by as many neighbouring query heads (grouped-query attention).
+    """
+    shared = q.shape[2] != k.shape[2]
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     queries, keys = q.shape[2], k.shape[2]
-    if bias is None and queries == keys:
-        out = scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scale)
-    else:
-        mask = causal_mask(queries, keys, q.device)
+    mask: Tensor | None = None
+    if bias is not None or 1 < queries < keys:  # a single query sees every key
+        visible = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+        mask = visible
         if bias is not None:
-            mask = bias[keys - queries : keys, :keys].to(q.dtype).masked_fill(~mask, float("-inf"))
-        out = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
+            mask = bias[keys - queries : keys, :keys].to(q.dtype).masked_fill(~visible, float("-inf"))
+    out = scaled_dot_product_attention(
+        q, k, v, mask, dropout, is_causal=mask is None and queries > 1, scale=scale, enable_gqa=shared
+    )
     return out.transpose(1, 2)
 
 
 def _check(
-    q: Keys, k: Keys, v: Values, chunk_size: int, cache: AttentionCache | None, bias: Bias | None, dropout: float
+    q: Keys,
+    k: Keys,
+    v: Values,
+    chunk_size: int,
+    cache: AttentionCache | None,
+    scale: float,
+    bias: Bias | None,
+    dropout: float,
 ) -> AttentionCache:
     require_tensor("q", q, "batch time head key")
     require_floating("q", q)
+    require_filled("q", q)
     batch, time, heads, width = q.shape
-    if time == 0:
-        raise ValueError(f"q must hold at least one time step, got the shape {tuple(q.shape)}")
     require_tensor("k", k, "batch time head key", batch=batch, time=time, head=heads, key=width)
     require_tensor("v", v, "batch time head value", batch=batch, time=time, head=heads)
+    require_filled("v", v)
+    for name, tensor in (("k", k), ("v", v)):
+        if tensor.dtype != q.dtype:
+            raise TypeError(f"{name} must hold {q.dtype} as q does, got {tensor.dtype}; use {name}.to(q.dtype)")
     require_positive("chunk_size", chunk_size)
+    require_number("scale", scale)
     require_between("dropout", dropout, 0.0, 1.0)
     if bias is not None:
         require_tensor("bias", bias, "chunk chunk", chunk=chunk_size)
+        require_floating("bias", bias)
+        require_finite("bias", bias)
     if cache is None:
         return AttentionCache(k[:, :0], v[:, :0])
     require_state("cache", cache, AttentionCache)
+    require_tensor("cache.keys", cache.keys, "batch time head key", batch=batch, head=heads, key=width)
     held = cache.keys.shape[1]
     if held >= chunk_size:
         raise ValueError(f"cache must hold fewer than chunk_size={chunk_size} tokens, got {held}")
-    require_tensor("cache.keys", cache.keys, "batch time head key", batch=batch, head=heads, key=width)
     require_tensor(
         "cache.values", cache.values, "batch time head value", batch=batch, time=held, head=heads, value=v.shape[-1]
     )
+    for name, tensor in (("cache.keys", cache.keys), ("cache.values", cache.values)):
+        require_floating(name, tensor)
+        require_device_of(name, tensor, q)
     return AttentionCache(cache.keys.to(k.dtype), cache.values.to(v.dtype))

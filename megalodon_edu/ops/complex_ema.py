@@ -13,9 +13,16 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from megalodon_edu.arguments import require_positive, require_tensor, require_unit_interval
+from megalodon_edu.arguments import (
+    require_filled,
+    require_finite,
+    require_floating,
+    require_positive,
+    require_tensor,
+    require_unit_interval,
+)
 from megalodon_edu.ops import recurrence
-from megalodon_edu.ops.recurrence import Recurrence, check_sequence, check_state, state_dtype, working_dtype
+from megalodon_edu.ops.recurrence import Recurrence, check_sequence, incoming_state, working_dtype
 
 Sequence = Float[Tensor, "batch time channel"]
 Modes = Float[Tensor, "channel mode"]
@@ -26,6 +33,8 @@ State = Complex[Tensor, "batch channel mode"]
 def harmonic_angles(base: Float[Tensor, " channel"], modes: int) -> Modes:
     """θ_k = k · base · 2π / N for k = 1 .. N: the angles of one channel are multiples of one number (Eq 3)."""
     require_tensor("base", base, "channel")
+    require_floating("base", base)
+    require_finite("base", base)
     require_positive("modes", modes)
     k = torch.arange(1, modes + 1, dtype=base.dtype, device=base.device)
     return base[:, None] * k * (2 * math.pi / modes)
@@ -44,8 +53,8 @@ def complex_ema_reference(
     """One step at a time. alpha and delta lie in (0, 1], theta is in radians; state is h_{-1}, None for zeros.
 
     Returns y and the last state, both in the precision of x (at least float32).
-    Raises TypeError or ValueError for a wrong shape, an alpha or delta outside (0, 1], an eta that is not complex and
-    a state that does not fit x.
+    Raises TypeError or ValueError for a wrong shape or type, an alpha or delta outside (0, 1], coefficients that are
+    not finite, an eta that is not complex and a state that does not fit x.
     """
     h = _check(x, alpha, delta, theta, eta, skip, state)
     c = _coefficients(alpha, delta, theta, eta, input_phase)
@@ -72,7 +81,7 @@ def complex_ema_convolution(
     """The same by FFT, all steps at once, O(L log L). Arguments and errors as `complex_ema_reference`."""
     h = _check(x, alpha, delta, theta, eta, skip, state)
     y, last = recurrence.convolution_face(x, _coefficients(alpha, delta, theta, eta, input_phase), h)
-    return _add_skip(y, skip, x), last
+    return (y + skip.to(y.dtype) * x).to(x.dtype), last
 
 
 def complex_ema_chunked(
@@ -89,7 +98,7 @@ def complex_ema_chunked(
     """The same by matrix products, chunk by chunk. Arguments and errors as `complex_ema_reference`."""
     h = _check(x, alpha, delta, theta, eta, skip, state)
     y, last = recurrence.chunked_face(x, _coefficients(alpha, delta, theta, eta, input_phase), h, chunk_size)
-    return _add_skip(y, skip, x), last
+    return (y + skip.to(y.dtype) * x).to(x.dtype), last
 
 
 def complex_ema_kernel(
@@ -106,15 +115,14 @@ def _coefficients(alpha: Modes, delta: Modes, theta: Modes, eta: ComplexModes, i
     return Recurrence(1 - alpha * delta, theta, input_weight, eta.to(torch.complex128))
 
 
-def _add_skip(y: Sequence, skip: Float[Tensor, " channel"], x: Sequence) -> Sequence:
-    return y + (skip.to(working_dtype(x)) * x).to(y.dtype)
-
-
 def _check_coefficients(alpha: Modes, delta: Modes, theta: Modes, eta: ComplexModes) -> None:
     require_tensor("alpha", alpha, "channel mode")
+    require_filled("alpha", alpha)
     channels, modes = alpha.shape
     for name, value in (("delta", delta), ("theta", theta), ("eta", eta)):
         require_tensor(name, value, "channel mode", channel=channels, mode=modes)
+        require_finite(name, value)
+    require_floating("theta", theta)
     if not eta.is_complex():
         raise TypeError(f"eta must be complex, got {eta.dtype}; use torch.complex(real, imaginary)")
     require_unit_interval("alpha", alpha)
@@ -133,8 +141,6 @@ def _check(
     _check_coefficients(alpha, delta, theta, eta)
     check_sequence(x, alpha=alpha)
     require_tensor("skip", skip, "channel", channel=x.shape[2])
-    dtype = state_dtype(x, complex_state=True)
-    if state is None:
-        return x.new_zeros(x.shape[0], *alpha.shape, dtype=dtype)
-    check_state(state, x, "batch channel mode", complex_state=True, mode=alpha.shape[1])
-    return state.to(dtype)
+    require_floating("skip", skip)
+    require_finite("skip", skip)
+    return incoming_state(state, x, alpha.shape[1], is_complex=True)

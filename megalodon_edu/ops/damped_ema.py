@@ -9,9 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from megalodon_edu.arguments import require_tensor, require_unit_interval
+from megalodon_edu.arguments import (
+    require_filled,
+    require_finite,
+    require_floating,
+    require_tensor,
+    require_unit_interval,
+)
 from megalodon_edu.ops import recurrence
-from megalodon_edu.ops.recurrence import Recurrence, check_sequence, check_state, working_dtype
+from megalodon_edu.ops.recurrence import Recurrence, check_sequence, incoming_state
 
 Sequence = Float[Tensor, "batch time channel"]
 Modes = Float[Tensor, "channel mode"]
@@ -23,14 +29,16 @@ def damped_ema_reference(
 ) -> tuple[Sequence, State]:
     """One step at a time. alpha and delta lie in (0, 1]; state is h_{-1}, None for zeros. Returns y and the last state.
 
-    Raises TypeError or ValueError for a wrong shape, an alpha or delta outside (0, 1] and a state that does not fit x.
+    Raises TypeError or ValueError for a wrong shape or type, an alpha or delta outside (0, 1], coefficients that are
+    not finite and a state that does not fit x.
     """
     h = _check(x, alpha, delta, beta, eta, state)
-    decay, write, read = (c.to(h.dtype) for c in (1 - alpha * delta, alpha * beta, eta))
+    c = _coefficients(alpha, delta, beta, eta)
+    decay, input_weight, eta = (t.to(h.dtype) for t in (c.decay, c.input_weight, c.output_weight))
     y = []
     for x_t in x.to(h.dtype).unbind(1):
-        h = write * x_t[..., None] + decay * h
-        y.append((read * h).sum(-1))
+        h = input_weight * x_t[..., None] + decay * h
+        y.append((eta * h).sum(-1))
     return torch.stack(y, 1).to(x.dtype), h
 
 
@@ -39,7 +47,8 @@ def damped_ema_convolution(
 ) -> tuple[Sequence, State]:
     """The same by FFT, all steps at once, O(L log L). Arguments and errors as `damped_ema_reference`."""
     h = _check(x, alpha, delta, beta, eta, state)
-    return recurrence.convolution_face(x, _coefficients(alpha, delta, beta, eta), h)
+    y, last = recurrence.convolution_face(x, _coefficients(alpha, delta, beta, eta), h)
+    return y.to(x.dtype), last
 
 
 def damped_ema_chunked(
@@ -53,7 +62,8 @@ def damped_ema_chunked(
 ) -> tuple[Sequence, State]:
     """The same by matrix products, chunk by chunk. Arguments and errors as `damped_ema_reference`."""
     h = _check(x, alpha, delta, beta, eta, state)
-    return recurrence.chunked_face(x, _coefficients(alpha, delta, beta, eta), h, chunk_size)
+    y, last = recurrence.chunked_face(x, _coefficients(alpha, delta, beta, eta), h, chunk_size)
+    return y.to(x.dtype), last
 
 
 def damped_ema_kernel(
@@ -71,9 +81,12 @@ def _coefficients(alpha: Modes, delta: Modes, beta: Modes, eta: Modes) -> Recurr
 
 def _check_coefficients(alpha: Modes, delta: Modes, beta: Modes, eta: Modes) -> None:
     require_tensor("alpha", alpha, "channel mode")
+    require_filled("alpha", alpha)
     channels, modes = alpha.shape
     for name, value in (("delta", delta), ("beta", beta), ("eta", eta)):
         require_tensor(name, value, "channel mode", channel=channels, mode=modes)
+        require_floating(name, value)
+        require_finite(name, value)
     require_unit_interval("alpha", alpha)
     require_unit_interval("delta", delta)
 
@@ -81,7 +94,4 @@ def _check_coefficients(alpha: Modes, delta: Modes, beta: Modes, eta: Modes) -> 
 def _check(x: Sequence, alpha: Modes, delta: Modes, beta: Modes, eta: Modes, state: State | None) -> State:
     _check_coefficients(alpha, delta, beta, eta)
     check_sequence(x, alpha=alpha)
-    if state is None:
-        return x.new_zeros(x.shape[0], *alpha.shape, dtype=working_dtype(x))
-    check_state(state, x, "batch channel mode", mode=alpha.shape[1])
-    return state.to(working_dtype(x))
+    return incoming_state(state, x, alpha.shape[1])

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from megalodon_edu.arguments import require_tensor, require_unit_interval
+from megalodon_edu.arguments import require_number, require_tensor, require_unit_interval
 from megalodon_edu.ops import recurrence
-from megalodon_edu.ops.recurrence import Recurrence, check_sequence, check_state, working_dtype
+from megalodon_edu.ops.recurrence import Recurrence, check_sequence, incoming_state
 
 Sequence = Float[Tensor, "batch time channel"]
 State = Float[Tensor, "batch channel"]
@@ -25,10 +25,10 @@ def ema_reference(x: Sequence, alpha: Float[Tensor, " channel"], state: State | 
     Raises TypeError or ValueError for a wrong shape, an alpha outside (0, 1] and a state that does not fit x.
     """
     h = _check(x, alpha, state)
-    alpha = alpha.to(h.dtype)
+    alpha, decay = alpha.to(h.dtype), (1 - alpha.double()).to(h.dtype)
     y = []
     for x_t in x.to(h.dtype).unbind(1):
-        h = alpha * x_t + (1 - alpha) * h
+        h = alpha * x_t + decay * h
         y.append(h)
     return torch.stack(y, 1).to(x.dtype), h
 
@@ -39,7 +39,7 @@ def ema_convolution(
     """The same by FFT, all steps at once, O(L log L). Arguments and errors as `ema_reference`."""
     h = _check(x, alpha, state)
     y, last = recurrence.convolution_face(x, _coefficients(alpha), h[..., None])
-    return y, last[..., 0]
+    return y.to(x.dtype), last[..., 0]
 
 
 def ema_chunked(
@@ -48,7 +48,7 @@ def ema_chunked(
     """The same by matrix products, chunk by chunk. Arguments and errors as `ema_reference`."""
     h = _check(x, alpha, state)
     y, last = recurrence.chunked_face(x, _coefficients(alpha), h[..., None], chunk_size)
-    return y, last[..., 0]
+    return y.to(x.dtype), last[..., 0]
 
 
 def ema_kernel(alpha: Float[Tensor, " channel"], length: int) -> Float[Tensor, "channel length"]:
@@ -61,9 +61,13 @@ def ema_kernel(alpha: Float[Tensor, " channel"], length: int) -> Float[Tensor, "
 def half_life(decay: Tensor | float) -> Tensor:
     """Steps until a memory that is multiplied by `decay` (|q|, in [0, 1]) at each step has halved: ln 2 / -ln decay.
 
-    A decay of 1 never halves: infinity. Raises ValueError outside [0, 1].
+    A decay of 1 never halves: infinity. Raises TypeError for anything but real numbers, ValueError outside [0, 1].
     """
+    if not isinstance(decay, Tensor):
+        require_number("decay", decay)
     decay = torch.as_tensor(decay)
+    if decay.is_complex():
+        raise TypeError(f"decay must be real, got {decay.dtype}; take the absolute value")
     if not bool(((decay >= 0) & (decay <= 1)).all()):
         raise ValueError(f"decay must lie in [0, 1], got {decay.min().item():.4g} to {decay.max().item():.4g}")
     return math.log(2) / decay.log().abs()
@@ -78,7 +82,4 @@ def _check(x: Sequence, alpha: Tensor, state: State | None) -> State:
     require_tensor("alpha", alpha, "channel")
     check_sequence(x, alpha=alpha)
     require_unit_interval("alpha", alpha)
-    if state is None:
-        return x.new_zeros(x.shape[0], x.shape[2], dtype=working_dtype(x))
-    check_state(state, x, "batch channel")
-    return state.to(working_dtype(x))
+    return incoming_state(state, x)

@@ -16,7 +16,13 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from megalodon_edu.arguments import require_floating, require_positive, require_tensor
+from megalodon_edu.arguments import (
+    require_device_of,
+    require_filled,
+    require_floating,
+    require_positive,
+    require_tensor,
+)
 
 
 class Recurrence(NamedTuple):
@@ -41,18 +47,11 @@ def working_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def state_dtype(x: Tensor, complex_state: bool) -> torch.dtype:
-    """The dtype of the state that goes with x."""
-    real = working_dtype(x)
-    return real.to_complex() if complex_state else real
-
-
 def check_sequence(x: Tensor, **coefficients: Tensor) -> None:
     """Check x (batch, time, channel) and coefficients whose first dimension is the channel."""
     require_tensor("x", x, "batch time channel")
     require_floating("x", x)
-    if x.shape[1] == 0:
-        raise ValueError(f"x must hold at least one time step, got the shape {tuple(x.shape)}")
+    require_filled("x", x)
     for name, value in coefficients.items():
         if value.shape[0] != x.shape[2]:
             raise ValueError(
@@ -60,20 +59,26 @@ def check_sequence(x: Tensor, **coefficients: Tensor) -> None:
             )
 
 
-def check_state(state: Tensor, x: Tensor, dimensions: str, complex_state: bool = False, **sizes: int) -> None:
-    """Check an incoming state against the batch and channels of x, and whether its numbers are real or complex."""
-    require_tensor("state", state, dimensions, batch=x.shape[0], channel=x.shape[2], **sizes)
-    if state.is_complex() != complex_state:
-        kind = "complex" if complex_state else "real"
+def incoming_state(
+    state: Tensor | None, x: Float[Tensor, "batch time channel"], modes: int | None = None, is_complex: bool = False
+) -> Tensor:
+    """h_{-1} in the working precision of x: zeros for None, else the state, checked.
+
+    Its shape is (batch, channel), or (batch, channel, mode) where a number of modes is given.
+    """
+    batch, _, channels = x.shape
+    dtype = working_dtype(x).to_complex() if is_complex else working_dtype(x)
+    if state is None:
+        return x.new_zeros((batch, channels) if modes is None else (batch, channels, modes), dtype=dtype)
+    if modes is None:
+        require_tensor("state", state, "batch channel", batch=batch, channel=channels)
+    else:
+        require_tensor("state", state, "batch channel mode", batch=batch, channel=channels, mode=modes)
+    if state.is_complex() != is_complex or not (is_complex or state.is_floating_point()):
+        kind = "complex" if is_complex else "real"
         raise TypeError(f"state must be {kind}, got {state.dtype}; pass the state that this operator returned")
-    if state.device != x.device:
-        raise ValueError(f"state is on {state.device} and x on {x.device}; move one with .to()")
-
-
-def zero_state(x: Float[Tensor, "batch time channel"], recurrence: Recurrence) -> Num[Tensor, "batch channel mode"]:
-    """The state before the first step."""
-    modes = recurrence.decay.shape[1]
-    return x.new_zeros(x.shape[0], x.shape[2], modes, dtype=state_dtype(x, recurrence.angle is not None))
+    require_device_of("state", state, x)
+    return state.to(dtype)
 
 
 def kernel(recurrence: Recurrence, length: int) -> Float[Tensor, "channel length"]:
@@ -94,7 +99,7 @@ def kernel(recurrence: Recurrence, length: int) -> Float[Tensor, "channel length
 def convolution_face(
     x: Float[Tensor, "batch time channel"], recurrence: Recurrence, state: Num[Tensor, "batch channel mode"]
 ) -> tuple[Float[Tensor, "batch time channel"], Num[Tensor, "batch channel mode"]]:
-    """The recurrence as one convolution by FFT, O(L log L).
+    """The recurrence as one convolution by FFT, O(L log L). y is in the working precision.
 
     Both signals are padded to 2L: a circular convolution of length L would wrap the end of the sequence into its start.
     """
@@ -104,7 +109,7 @@ def convolution_face(
     y = torch.fft.irfft(spectrum * response, n=2 * length, dim=1)[:, :length]
     block = max(1, round(length**0.5))
     y = y + fading_state(recurrence, state, length, block, work)
-    return y.to(x.dtype), last_state(x.to(work), recurrence, state, block)
+    return y, last_state(x.to(work), recurrence, state, block)
 
 
 def fading_state(
@@ -138,7 +143,7 @@ def chunked_face(
     state: Num[Tensor, "batch channel mode"],
     chunk_size: int,
 ) -> tuple[Float[Tensor, "batch time channel"], Num[Tensor, "batch channel mode"]]:
-    """The recurrence as matrix products, chunk by chunk of T steps, O(L T).
+    """The recurrence as matrix products, chunk by chunk of T steps, O(L T). y is in the working precision.
 
     Per channel and chunk:  y = K x + V h  and  h' = q^T h + W x, where h is the state before the chunk, K the T×T
     Toeplitz matrix of the kernel, V (T × modes) reads the state and W (modes × T) writes it. A short rest at the end
@@ -165,7 +170,7 @@ def chunked_face(
     carried = torch.stack(before, -1).permute(1, 2, 0, 3).flatten(2)  # channel, mode, batch·chunk
     y = inside + read_matrix(recurrence, chunk_size).to(work) @ real_columns(carried, dim=1)
     y = y.unflatten(2, chunks.shape[2:]).permute(2, 3, 1, 0).flatten(1, 2)
-    return y.to(x.dtype), state
+    return y, state
 
 
 def toeplitz(kernel: Float[Tensor, "channel length"]) -> Float[Tensor, "channel length length"]:

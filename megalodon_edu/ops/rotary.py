@@ -8,23 +8,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from megalodon_edu.arguments import require_above_zero, require_tensor
+from megalodon_edu.arguments import require_above_zero, require_floating, require_integers, require_tensor
 
 
 def frequencies(width: int, base: float) -> Float[Tensor, " pair"]:
-    """base^(-2i/width) for i = 0 .. width/2 - 1, in float64. Raises ValueError for an odd width."""
+    """base^(-2i/width) for i = 0 .. width/2 - 1, in float64. Raises ValueError for an odd width or a bad base."""
     if width < 2 or width % 2:
         raise ValueError(f"width must be even and at least 2 to form pairs, got {width}")
+    require_above_zero("base", base)
     return base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
 
 
 def rotate(
     x: Float[Tensor, "batch time head width"], positions: Int[Tensor, " time"], base: float
 ) -> Float[Tensor, "batch time head width"]:
-    """Turn every pair of x by its angle. Raises ValueError where x and positions do not fit."""
+    """Turn every pair of x by its angle. Raises TypeError or ValueError where x and positions do not fit."""
     require_tensor("x", x, "batch time head width")
-    require_above_zero("base", base)
+    require_floating("x", x)
     require_tensor("positions", positions, "time", time=x.shape[1])
+    require_integers("positions", positions)
     work = torch.promote_types(x.dtype, torch.float32)
     angles = positions[:, None].double() * frequencies(x.shape[-1], base).to(x.device)
     cos, sin = (f(angles).to(work)[:, None, :] for f in (torch.cos, torch.sin))

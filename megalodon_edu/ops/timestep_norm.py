@@ -14,7 +14,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from megalodon_edu.arguments import require_above_zero, require_positive, require_tensor
+from megalodon_edu.arguments import (
+    require_above_zero,
+    require_device_of,
+    require_divisor,
+    require_floating,
+    require_integers,
+    require_state,
+    require_tensor,
+)
 from megalodon_edu.ops.recurrence import check_sequence, working_dtype
 
 Sequence = Float[Tensor, "batch time channel"]
@@ -22,7 +30,11 @@ Padding = Bool[Tensor, "batch time"]
 
 
 class TimestepNormState(NamedTuple):
-    """What is known of the past: tokens seen (int64), their mean and their biased variance (at least float32)."""
+    """What is known of the past: tokens seen (int64), their mean and their biased variance (at least float32).
+
+    Float32 holds a mean near 1000 in steps of 6e-5. After some 30,000 tokens a step of a single token is smaller, and
+    rounds away: the mean stands still, where a call over many tokens still moves it.
+    """
 
     count: Int[Tensor, " batch"]  # type: ignore[assignment]  # hides tuple.count
     mean: Float[Tensor, "batch group"]
@@ -81,7 +93,9 @@ def timestep_norm_parallel(
     origin = _first_token_mean(features, padding_mask)
     features = features - origin[:, None, :, None]
     tokens = TimestepNormState((~padding_mask).long(), features.mean(-1), features.var(-1, correction=0))
-    past = TimestepNormState(state.count[:, None], (state.mean - origin)[:, None], state.var[:, None])
+    nothing_seen = (state.count == 0)[:, None]  # then there is no mean to shift: it would only round the first token's
+    past_mean = (state.mean - origin).masked_fill(nothing_seen, 0)
+    past = TimestepNormState(state.count[:, None], past_mean[:, None], state.var[:, None])
     count, mean, var = merge(past, running_statistics(tokens))
     normal = (features - mean[..., None]) * (var[..., None] + eps).rsqrt()
     y = normal.flatten(2) * (weight.to(work) + 1) + bias.to(work)
@@ -139,22 +153,27 @@ def _check(
 ) -> tuple[TimestepNormState, Padding]:
     check_sequence(x)
     batch, time, channels = x.shape
-    require_tensor("weight", weight, "channel", channel=channels)
-    require_tensor("bias", bias, "channel", channel=channels)
-    require_positive("groups", groups)
-    if channels % groups:
-        raise ValueError(f"groups must divide the channels, got {groups} groups for {channels} channels")
+    for name, value in (("weight", weight), ("bias", bias)):
+        require_tensor(name, value, "channel", channel=channels)
+        require_floating(name, value)
+    require_divisor("groups", groups, "channels", channels)
     if padding_mask is None:
         padding_mask = x.new_zeros(batch, time, dtype=torch.bool)
     require_tensor("padding_mask", padding_mask, "batch time", batch=batch, time=time)
     if padding_mask.dtype != torch.bool:
         raise TypeError(f"padding_mask must be bool (True = padding), got {padding_mask.dtype}; use mask.bool()")
+    require_device_of("padding_mask", padding_mask, x)
     require_above_zero("eps", eps)
     work = working_dtype(x)
     if state is None:
         zeros = x.new_zeros(batch, groups, dtype=work)
         return TimestepNormState(x.new_zeros(batch, dtype=torch.int64), zeros, zeros), padding_mask
+    require_state("state", state, TimestepNormState)
     require_tensor("state.count", state.count, "batch", batch=batch)
-    require_tensor("state.mean", state.mean, "batch group", batch=batch, group=groups)
-    require_tensor("state.var", state.var, "batch group", batch=batch, group=groups)
+    require_integers("state.count", state.count)
+    require_device_of("state.count", state.count, x)
+    for name, value in (("state.mean", state.mean), ("state.var", state.var)):
+        require_tensor(name, value, "batch group", batch=batch, group=groups)
+        require_floating(name, value)
+        require_device_of(name, value, x)
     return TimestepNormState(state.count, state.mean.to(work), state.var.to(work)), padding_mask

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megalodon_edu.ops.attention import AttentionCache, chunked_attention, chunked_attention_reference
+from megalodon_edu.ops.attention import AttentionCache, causal_attention, chunked_attention, chunked_attention_reference
 from megalodon_edu.ops.rotary import rotate
 
 FACES = (chunked_attention_reference, chunked_attention)
@@ -56,6 +56,32 @@ def test_a_token_sees_its_own_chunk_and_no_later_token():
             assert moved.tolist() == [t >= s and t // 5 == s // 5 for t in range(15)]
 
 
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 7), (3, 7), (7, 7)])
+def test_the_queries_are_the_last_tokens_and_heads_may_share_keys(queries, keys):
+    torch.manual_seed(0)
+    q = torch.randn(2, queries, 6, 4, dtype=torch.float64)
+    k, v = torch.randn(2, keys, 2, 4, dtype=torch.float64), torch.randn(2, keys, 2, 5, dtype=torch.float64)
+    bias = torch.randn(keys, keys, dtype=torch.float64)
+    shared_k, shared_v = (t.repeat_interleave(3, dim=2) for t in (k, v))
+    for given_bias in (None, bias):
+        found = causal_attention(q, k, v, 0.3, given_bias)
+        for i in range(queries):
+            seen = keys - queries + i + 1
+            logits = 0.3 * torch.einsum("bhd,bshd->bhs", q[:, i], shared_k[:, :seen])
+            if given_bias is not None:
+                logits = logits + bias[seen - 1, :seen]
+            expected = torch.einsum("bhs,bshd->bhd", logits.softmax(-1), shared_v[:, :seen])
+            torch.testing.assert_close(found[:, i], expected)
+
+
+def test_chunks_of_one_token_return_the_values():
+    q, k, v, _ = make(9)
+    for face in FACES:
+        out, cache = face(q, k, v, 1)
+        torch.testing.assert_close(out, v)
+        assert cache.keys.shape[1] == 0
+
+
 def test_the_cache_owns_its_memory():
     q, k, v, _ = make(1003)
     for face in FACES:
@@ -88,5 +114,21 @@ def test_bad_input_is_named():
         rotate(q[..., :3], torch.arange(7), 1e4)
     with pytest.raises(ValueError, match=r"base must be a finite number above 0, got 0"):
         rotate(q, torch.arange(7), 0.0)
+    with pytest.raises(ValueError, match=r"base must be a finite number above 0, got -1"):
+        rotate(q, torch.arange(7), -1)
+    with pytest.raises(TypeError, match="x must hold floating-point numbers"):
+        rotate(q.long(), torch.arange(7), 1e4)
+    with pytest.raises(TypeError, match="positions must be integers"):
+        rotate(q, torch.arange(7.0), 1e4)
+    with pytest.raises(TypeError, match=r"v must hold torch.float64 as q does, got torch.bfloat16; use v.to"):
+        chunked_attention(q, k, v.bfloat16(), 5)
+    with pytest.raises(ValueError, match=r"q must not be empty, got the shape \(2, 0, 2, 4\)"):
+        chunked_attention(q[:, :0], k[:, :0], v[:, :0], 5)
+    with pytest.raises(ValueError, match="bias must be finite, got 25 infinite or NaN of 25"):
+        chunked_attention(q, k, v, 5, bias=torch.full((5, 5), torch.nan))
+    with pytest.raises(TypeError, match=r"cache.keys is None; pass the whole state"):
+        chunked_attention(q, k, v, 5, AttentionCache(None, v[:, :2]))
+    with pytest.raises(TypeError, match="scale must be a number, got None"):
+        chunked_attention(q, k, v, 5, scale=None)
     with pytest.raises(TypeError, match="cache must be None or AttentionCache, got tuple"):
         chunked_attention(q, k, v, 5, (k[:, :2], v[:, :2]))

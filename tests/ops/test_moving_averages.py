@@ -1,6 +1,7 @@
 """EMA, damped EMA and CEMA: the three faces of each agree, in values, states and gradients."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ FACES = {
     "damped": (damped_ema_reference, damped_ema_convolution, damped_ema_chunked),
     "complex": (complex_ema_reference, complex_ema_convolution, complex_ema_chunked),
 }
+FACES["paper"] = tuple(partial(face, input_phase=True) for face in FACES["complex"])
 
 
 def make(family: str, batch: int, time: int, channels: int, modes: int = 3, seed: int = 0):
@@ -117,6 +119,33 @@ def test_narrow_inputs_keep_their_dtype_and_a_float32_state(family, dtype):
         assert narrow_last.real.dtype == torch.float32
         error = (narrow.double() - y).norm() / y.norm()
         assert error < (1e-5 if dtype == torch.float32 else 1e-2)
+        if dtype == torch.bfloat16:  # worked in float32 and rounded once: within half a step of bfloat16
+            wide, _ = face(x.bfloat16().float(), *coefficients, state)
+            assert torch.equal(narrow, wide.bfloat16())
+
+
+@pytest.mark.parametrize("family", FACES)
+def test_coefficients_in_float32_are_taken_to_float64_first(family):
+    x, coefficients, _ = make(family, 1, 40, 3)
+    narrow = [c.to(torch.complex64 if c.is_complex() else torch.float32) for c in coefficients]
+    wide = [c.to(torch.complex128 if c.is_complex() else torch.float64) for c in narrow]
+    for face in FACES[family]:
+        torch.testing.assert_close(face(x, *narrow)[0], face(x, *wide)[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", FACES)
+def test_a_memory_of_nothing_has_finite_gradients(family):
+    x, coefficients, state = make(family, 1, 9, 2)
+    ones = [torch.ones_like(c) if i < 2 and family != "ema" else c for i, c in enumerate(coefficients)]
+    if family == "ema":
+        ones = [torch.ones_like(coefficients[0])]
+    gradients = []
+    for face in FACES[family]:
+        inputs = [t.clone().requires_grad_() for t in (x, *ones, state)]
+        y, _ = face(*inputs)
+        gradients.append(torch.autograd.grad((y**2).sum(), inputs))
+    for other in gradients[1:]:
+        torch.testing.assert_close(other, gradients[0], rtol=1e-8, atol=1e-9)
 
 
 def test_the_worked_example_by_hand():
@@ -172,6 +201,10 @@ def test_half_life():
     assert half_life(1.0).item() == math.inf
     with pytest.raises(ValueError, match=r"decay must lie in \[0, 1\], got 1.5"):
         half_life(1.5)
+    with pytest.raises(TypeError, match="decay must be a number, got 'slow'"):
+        half_life("slow")
+    with pytest.raises(TypeError, match="decay must be real"):
+        half_life(torch.tensor([0.5j]))
 
 
 @pytest.mark.parametrize("face", range(3))
@@ -184,8 +217,11 @@ def test_bad_input_is_named(face):
         ema(x.tolist(), alpha)
     with pytest.raises(TypeError, match=r"x must hold floating-point numbers, got torch\.int64"):
         ema(x.long(), alpha)
-    with pytest.raises(ValueError, match="at least one time step"):
-        ema(x[:, :0], alpha)
+    for empty in (x[:, :0], x[:0]):
+        with pytest.raises(ValueError, match="x must not be empty, got the shape"):
+            ema(empty, alpha)
+    with pytest.raises(TypeError, match=r"alpha must hold floating-point numbers, got torch\.complex128; take alpha"):
+        ema(x, alpha + 0j)
     with pytest.raises(ValueError, match="alpha must have one row per channel"):
         ema(x, alpha[:2])
     with pytest.raises(ValueError, match=r"alpha must lie in \(0, 1\], got values from -1"):
@@ -201,5 +237,19 @@ def test_bad_input_is_named(face):
         complex_ema(x, alpha, delta, theta, eta, skip, state.real)
     with pytest.raises(ValueError, match="theta must have the shape"):
         complex_ema(x, alpha, delta, theta[:, :1], eta, skip)
+    with pytest.raises(ValueError, match="theta must be finite, got 3 infinite or NaN of 9"):
+        complex_ema(x, alpha, delta, theta.index_fill(1, torch.tensor(0), math.inf)[:1].expand(3, 3), eta, skip)
+    with pytest.raises(ValueError, match="skip must be finite, got 3 infinite or NaN of 3"):
+        complex_ema(x, alpha, delta, theta, eta, skip * math.nan)
+    with pytest.raises(TypeError, match="skip must hold floating-point numbers"):
+        complex_ema(x, alpha, delta, theta, eta, skip + 0j)
+    damped = FACES["damped"][face]
+    with pytest.raises(ValueError, match="eta must be finite"):
+        damped(x, alpha, delta, alpha, alpha * math.nan)
+    with pytest.raises(TypeError, match="beta must hold floating-point numbers"):
+        damped(x, alpha, delta, eta, alpha)
+    with pytest.raises(TypeError, match=r"state must be real, got torch\.int64"):
+        damped(x, alpha, delta, alpha, alpha, state.real.long())
+    x, (alpha,), _ = make("ema", 2, 5, 3)
     with pytest.raises(TypeError, match=r"state must be real, got torch\.complex128"):
-        ema(x, alpha[:, 0], torch.zeros(2, 3, dtype=torch.complex128))
+        ema(x, alpha, torch.zeros(2, 3, dtype=torch.complex128))
