@@ -18,8 +18,16 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_positive, require_state, require_tensor
-from megalodon_edu.nn.backend import choose
+from megalodon_edu.arguments import (
+    require_above_zero,
+    require_between,
+    require_bool,
+    require_divisor,
+    require_positive,
+    require_state,
+    require_tensor,
+)
+from megalodon_edu.nn.backend import choose, full_precision
 from megalodon_edu.nn.ema import ComplexEMA
 from megalodon_edu.nn.norms import RMSNorm, TimestepNorm
 from megalodon_edu.ops.attention import AttentionCache, chunked_attention, chunked_attention_reference
@@ -60,13 +68,16 @@ class NormalizedAttention(nn.Module):
         normalize_z: bool = True,
     ):
         super().__init__()
+        require_bool("normalize_z", normalize_z)
         for name, size in (("z_dim", z_dim), ("value_dim", value_dim)):
-            require_positive(name, size)
-            if size % num_heads:
-                raise ValueError(f"num_heads must divide {name}, got {num_heads} heads for a {name} of {size}")
+            require_divisor("num_heads", num_heads, name, size)
         if (z_dim // num_heads) % 2:
             raise ValueError(f"z_dim / num_heads must be even for the rotary embedding, got {z_dim} / {num_heads}")
         require_positive("chunk_size", chunk_size)
+        require_above_zero("rope_base", rope_base)
+        shares = {"dropout": dropout, "hidden_dropout": hidden_dropout, "attention_dropout": attention_dropout}
+        for name, share in shares.items():
+            require_between(name, share, 0.0, 1.0)
         self.num_heads, self.chunk_size, self.rope_base = num_heads, chunk_size, rope_base
         self.dropout, self.hidden_dropout, self.attention_dropout = dropout, hidden_dropout, attention_dropout
         self.backend = choose(backend)
@@ -100,7 +111,10 @@ class NormalizedAttention(nn.Module):
     def forward(
         self, x: Sequence, state: NormalizedAttentionState | None = None
     ) -> tuple[Sequence, NormalizedAttentionState]:
-        """The update (batch, time, channel) and the state after x. Raises ValueError where x or state do not fit."""
+        """The update (batch, time, channel) and the state after x.
+
+        Raises TypeError or ValueError where x or state do not fit.
+        """
         require_tensor("x", x, "batch time channel", channel=self.wz.in_features)
         if state is not None:
             require_state("state", state, NormalizedAttentionState)
@@ -113,7 +127,8 @@ class NormalizedAttention(nn.Module):
         v = F.dropout(v, self.hidden_dropout, self.training).unflatten(-1, (self.num_heads, -1))
         attend = chunked_attention_reference if self.backend == "reference" else chunked_attention
         dropout = self.attention_dropout if self.training else 0.0
-        o, cache = attend(q.to(v.dtype), k.to(v.dtype), v, self.chunk_size, cache, dropout=dropout)
+        with full_precision(x):
+            o, cache = attend(q.to(v.dtype), k.to(v.dtype), v, self.chunk_size, cache, dropout=dropout)
         update = self.wh1(mx) + self.wh2(o.flatten(-2) * F.silu(self.wr(mx)))
         update = F.dropout(update, self.dropout, self.training)
         return update, NormalizedAttentionState(norm_state, ema_state, cache)

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.arguments import require_between, require_number, require_positive, require_tensor
 from megalodon_edu.nn.norms import LayerNorm
 
 
@@ -28,6 +28,10 @@ class FeedForward(nn.Module):
         super().__init__()
         require_positive("model_dim", model_dim)
         require_positive("ffn_hidden_dim", ffn_hidden_dim)
+        if rescale is not None:
+            require_number("rescale", rescale)
+        for name, share in (("dropout", dropout), ("hidden_dropout", hidden_dropout)):
+            require_between(name, share, 0.0, 1.0)
         self.dropout, self.hidden_dropout = dropout, hidden_dropout
         self.norm = LayerNorm(model_dim)
         self.fc1 = nn.Linear(model_dim, ffn_hidden_dim, bias=False)
@@ -36,7 +40,7 @@ class FeedForward(nn.Module):
         self.alpha = None if rescale is None else nn.Parameter(torch.full((model_dim,), rescale))
 
     def forward(self, x: Float[Tensor, "batch time channel"]) -> Float[Tensor, "batch time channel"]:
-        """Raises ValueError where x does not fit."""
+        """Raises TypeError or ValueError where x does not fit."""
         require_tensor("x", x, "batch time channel", channel=self.norm.width)
         n = self.norm(x)
         hidden = F.silu(self.fc1(n))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from megalodon_edu.arguments import require_positive, require_state, require_tensor
-from megalodon_edu.nn.backend import choose
+from megalodon_edu.nn.backend import choose, full_precision
 from megalodon_edu.nn.ema import DampedEMA
 from megalodon_edu.ops.attention import AttentionCache, chunked_attention, chunked_attention_reference
 
@@ -57,7 +57,7 @@ class MegaGatedAttention(nn.Module):
     def forward(
         self, x: Sequence, state: MegaGatedAttentionState | None = None
     ) -> tuple[Sequence, MegaGatedAttentionState]:
-        """Y and the state after x. Raises ValueError where x or state do not fit."""
+        """Y and the state after x. Raises TypeError or ValueError where x or state do not fit."""
         require_tensor("x", x, "batch time channel", channel=self.value.in_features)
         if state is not None:
             require_state("state", state, MegaGatedAttentionState)
@@ -68,7 +68,8 @@ class MegaGatedAttention(nn.Module):
         v = F.silu(self.value(x))
         attend = chunked_attention_reference if self.backend == "reference" else chunked_attention
         q, k, v = (t.to(v.dtype).unsqueeze(2) for t in (q, k, v))
-        o, cache = attend(q, k, v, self.chunk_size, cache, scale=q.shape[-1] ** -0.5, bias=self.bias())
+        with full_precision(x):
+            o, cache = attend(q, k, v, self.chunk_size, cache, scale=q.shape[-1] ** -0.5, bias=self.bias())
         gated = F.silu(self.reset_gate(averaged)) * o.squeeze(2)
         candidate = F.silu(self.candidate(averaged) + self.attended(gated))
         update = self.update_gate(averaged).sigmoid()

@@ -5,7 +5,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_above_zero, require_positive, require_tensor
+from megalodon_edu.arguments import (
+    require_above_zero,
+    require_divisor,
+    require_floating,
+    require_instance,
+    require_positive,
+    require_tensor,
+)
 from megalodon_edu.nn.backend import choose, full_precision
 from megalodon_edu.ops.recurrence import working_dtype
 from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_parallel, timestep_norm_reference
@@ -22,7 +29,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.zeros(width)) if gain else None
 
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
-        """Raises ValueError if the last dimension is not `width`."""
+        """Raises TypeError if x holds no floating-point numbers, ValueError if its last dimension is not `width`."""
         _check_width(x, self.width)
         work = working_dtype(x)
         gain = None if self.weight is None else self.weight.to(work) + 1
@@ -42,7 +49,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
-        """Raises ValueError if the last dimension is not `width`."""
+        """Raises TypeError if x holds no floating-point numbers, ValueError if its last dimension is not `width`."""
         _check_width(x, self.width)
         work = working_dtype(x)
         with full_precision(x):
@@ -59,11 +66,8 @@ class TimestepNorm(nn.Module):
 
     def __init__(self, model_dim: int, groups: int, prior_count: int = 0, eps: float = 1e-5, backend: str = "auto"):
         super().__init__()
-        require_positive("model_dim", model_dim)
-        require_positive("groups", groups)
+        require_divisor("groups", groups, "model_dim", model_dim)
         require_positive("prior_count", prior_count, least=0)
-        if model_dim % groups:
-            raise ValueError(f"groups must divide model_dim, got {groups} groups for a model_dim of {model_dim}")
         if groups == model_dim and prior_count < 2:
             raise ValueError(
                 f"prior_count must be at least 2 when groups equals model_dim ({model_dim}), got {prior_count}: "
@@ -103,5 +107,7 @@ class TimestepNorm(nn.Module):
 
 
 def _check_width(x: Tensor, width: int) -> None:
-    if x.shape[-1] != width:
+    require_instance("x", x, Tensor, "pass a torch tensor")
+    require_floating("x", x)
+    if x.ndim == 0 or x.shape[-1] != width:
         raise ValueError(f"x must have {width} features in its last dimension, got the shape {tuple(x.shape)}")

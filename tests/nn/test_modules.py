@@ -78,6 +78,29 @@ def test_moving_averages_survive_bfloat16_and_autocast(name):
     assert state.dtype == (torch.complex64 if name == "complex" else torch.float32)
 
 
+@pytest.mark.parametrize("name", ["mega", "normalized"])
+def test_both_backends_of_attention_agree_under_autocast(name):
+    torch.manual_seed(0)
+    module = MODULES[name]()
+    loop = MODULES[name](backend="reference")
+    loop.load_state_dict(module.state_dict())
+    x = torch.randn(2, 23, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        fast, slow = module(x)[0], loop(x)[0]
+    torch.testing.assert_close(fast, slow, rtol=1e-2, atol=1e-2)
+    assert (fast - module(x)[0]).norm() / fast.norm() < 2e-2
+
+
+def test_damped_ema_starts_as_published():
+    torch.manual_seed(0)
+    ema = nn.DampedEMA(256, 8)
+    alpha, delta, beta, eta = ema.coefficients()
+    assert 0.7 < (1 - alpha * delta).mean() < 0.8
+    signs = torch.tensor([1.0, -1] * 4, dtype=torch.float64)
+    torch.testing.assert_close(beta.mean(0), signs, rtol=0, atol=0.01)
+    assert eta.std().item() == pytest.approx(8**-0.5, rel=0.05)
+
+
 def test_complex_ema_has_the_released_shapes_and_start():
     torch.manual_seed(0)
     ema = nn.ComplexEMA(64, 16)
@@ -150,12 +173,35 @@ def test_bad_input_is_named():
         nn.ComplexEMA(4, 0)
     with pytest.raises(ValueError, match="num_heads must divide z_dim"):
         nn.NormalizedAttention(8, 5, 6, 2, 3, 5, 2)
+    with pytest.raises(ValueError, match="num_heads must be at least 1, got 0"):
+        nn.NormalizedAttention(8, 4, 6, 0, 3, 5, 2)
+    with pytest.raises(ValueError, match="attention_dropout must lie between 0.0 and 1.0, got 2.0"):
+        nn.NormalizedAttention(8, 4, 6, 2, 3, 5, 2, attention_dropout=2.0)
+    with pytest.raises(ValueError, match="rope_base must be a finite number above 0, got nan"):
+        nn.NormalizedAttention(8, 4, 6, 2, 3, 5, 2, rope_base=float("nan"))
+    with pytest.raises(ValueError, match="hidden_dropout must lie between 0.0 and 1.0, got -1"):
+        nn.FeedForward(8, 16, hidden_dropout=-1.0)
+    with pytest.raises(TypeError, match="rescale must be a number, got 'a'"):
+        nn.FeedForward(8, 16, rescale="a")
     with pytest.raises(ValueError, match=r"x must have the shape \(batch, time, channel=8\)"):
         MODULES["normalized"]()(torch.randn(2, 5, 7))
     with pytest.raises(ValueError, match="x must have 8 features in its last dimension"):
         nn.RMSNorm(8)(torch.randn(2, 7))
+    for norm in (nn.RMSNorm(8), nn.LayerNorm(8), nn.FeedForward(8, 16)):
+        with pytest.raises(
+            TypeError, match="x must be a .*ensor, got NoneType|x must be a torch tensor .*got NoneType"
+        ):
+            norm(None)
+        with pytest.raises(TypeError, match="x must hold floating-point numbers, got torch.int64"):
+            norm(torch.ones(1, 2, 8, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"x must have 8 features in its last dimension, got the shape \(\)"):
+        nn.RMSNorm(8)(torch.tensor(1.0))
     with pytest.raises(TypeError, match="x must be a torch tensor"):
         nn.ComplexEMA(4, 2)(None)
+    _, state = MODULES["normalized"]()(torch.randn(2, 3, 8))
+    for field in state._fields:
+        with pytest.raises(TypeError, match=f"state.{field} is None; pass the whole state"):
+            MODULES["normalized"]()(torch.randn(2, 5, 8), state._replace(**{field: None}))
     with pytest.raises(ValueError, match="eps must be a finite number above 0, got 0"):
         nn.TimestepNorm(8, 2, eps=0.0)
     with pytest.raises(TypeError, match="state must be None or NormalizedAttentionState, got tuple"):
