@@ -4,6 +4,7 @@ from megalodon_edu.models.config import PRESETS, MegalodonConfig, ModelConfig, T
 from megalodon_edu.models.generate import Generation, generate
 from megalodon_edu.models.language_model import LanguageModel, ModelState, detach, state_bytes
 from megalodon_edu.models.megalodon import Megalodon, megalodon_state_bytes
+from megalodon_edu.models.pretrained import pretrained, pretrained_names
 from megalodon_edu.models.reference_weights import load_reference_weights
 from megalodon_edu.models.transformer import Transformer, match_transformer, transformer_state_bytes
 
@@ -22,6 +23,8 @@ __all__ = [
     "load_reference_weights",
     "match_transformer",
     "megalodon_state_bytes",
+    "pretrained",
+    "pretrained_names",
     "state_bytes",
     "transformer_state_bytes",
 ]

@@ -1,9 +1,17 @@
 """Sizes of a model, in the authors' names, and the presets."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, Self
 
-from megalodon_edu.arguments import require_between, require_choice, require_positive
+from megalodon_edu.arguments import (
+    require_above_zero,
+    require_between,
+    require_bool,
+    require_choice,
+    require_divisor,
+    require_instance,
+    require_positive,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,9 @@ class ModelConfig:
             require_positive(name, getattr(self, name))
         for name in ("dropout", "hidden_dropout", "attention_dropout"):
             require_between(name, getattr(self, name), 0.0, 1.0)
-        require_between("rope_base", self.rope_base, 1.0, float("inf"))
+        for name in ("scale_emb", "share_emb"):
+            require_bool(name, getattr(self, name))
+        require_above_zero("rope_base", self.rope_base)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -35,11 +45,15 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`. Raises ValueError naming unknown fields."""
+        """The inverse of `to_dict`. Raises ValueError naming fields that are unknown or missing."""
+        require_instance("values", values, dict, "pass what to_dict returned")
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
             names = ", ".join(sorted(known))
             raise ValueError(f"unknown fields of {cls.__name__}: {', '.join(unknown)}; known: {names}")
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if missing := sorted(needed - set(values)):
+            raise ValueError(f"missing fields of {cls.__name__}: {', '.join(missing)}")
         return cls(**values)
 
 
@@ -64,16 +78,23 @@ class MegalodonConfig(ModelConfig):
         super().__post_init__()
         for name in ("z_dim", "value_dim", "cema_ndim", "chunk_size", "norm_num_groups"):
             require_positive(name, getattr(self, name))
+        for name in ("swiglu", "rescale_nffn", "normalize_z"):
+            require_bool(name, getattr(self, name))
         for name in ("z_dim", "value_dim"):
-            if getattr(self, name) % self.num_heads:
-                raise ValueError(f"num_heads must divide {name}, got {self.num_heads} and {getattr(self, name)}")
-        if self.model_dim % self.norm_num_groups:
+            require_divisor("num_heads", self.num_heads, name, getattr(self, name))
+        if (self.z_dim // self.num_heads) % 2:
             raise ValueError(
-                f"norm_num_groups must divide model_dim, got {self.norm_num_groups} for {self.model_dim} features"
+                f"z_dim / num_heads must be even for the rotary embedding, got {self.z_dim} / {self.num_heads}"
+            )
+        require_divisor("norm_num_groups", self.norm_num_groups, "model_dim", self.model_dim)
+        if self.norm_num_groups == self.model_dim:
+            raise ValueError(
+                f"norm_num_groups must be smaller than model_dim, got {self.norm_num_groups} for both: "
+                "a group of one feature has no variance at the first token"
             )
 
     @classmethod
-    def preset(cls, name: str) -> "MegalodonConfig":
+    def preset(cls, name: str) -> Self:
         """One of `PRESETS`: five sizes of the paper and its code, and the byte-level `tiny` (CPU), `small` (GPU)."""
         require_choice("name", name, tuple(PRESETS))
         return cls(**PRESETS[name])
@@ -90,17 +111,15 @@ class TransformerConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive("kv_heads", self.kv_heads)
         require_positive("context_size", self.context_size)
-        if self.num_heads % self.kv_heads:
-            raise ValueError(f"kv_heads must divide num_heads, got {self.kv_heads} and {self.num_heads}")
+        require_divisor("kv_heads", self.kv_heads, "num_heads", self.num_heads)
         if self.model_dim % self.num_heads or (self.model_dim // self.num_heads) % 2:
             raise ValueError(
                 f"model_dim / num_heads must be an even whole number, got {self.model_dim} / {self.num_heads}"
             )
 
 
-def _paper(layers: int, dim: int, heads: int, z: int, value: int, ffn: int, groups: int, **more: Any) -> dict[str, Any]:
+def _sizes(layers: int, dim: int, heads: int, z: int, value: int, ffn: int, groups: int, **more: Any) -> dict[str, Any]:
     return {
         "num_layers": layers,
         "model_dim": dim,
@@ -115,11 +134,11 @@ def _paper(layers: int, dim: int, heads: int, z: int, value: int, ffn: int, grou
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "200M": _paper(12, 1024, 1, 256, 2048, 2560, 32),
-    "1.3B": _paper(24, 2048, 2, 512, 4096, 4864, 64),
-    "1.3B-PG19": _paper(24, 2048, 2, 512, 4096, 3584, 64, swiglu=True, share_emb=True, scale_emb=True),
-    "7.1B": _paper(32, 4096, 4, 1024, 8192, 11264, 64),
-    "7.3B": _paper(32, 4096, 4, 1024, 8192, 8192, 64, swiglu=True),
-    "tiny": _paper(2, 128, 1, 64, 256, 256, 8, vocab_size=256, swiglu=True, chunk_size=128, cema_ndim=8),
-    "small": _paper(8, 384, 1, 128, 768, 704, 32, vocab_size=256, swiglu=True, chunk_size=1024),
+    "200M": _sizes(12, 1024, 1, 256, 2048, 2560, 32),
+    "1.3B": _sizes(24, 2048, 2, 512, 4096, 4864, 64),
+    "1.3B-PG19": _sizes(24, 2048, 2, 512, 4096, 3584, 64, swiglu=True, share_emb=True, scale_emb=True),
+    "7.1B": _sizes(32, 4096, 4, 1024, 8192, 11264, 64),
+    "7.3B": _sizes(32, 4096, 4, 1024, 8192, 8192, 64, swiglu=True),
+    "tiny": _sizes(2, 128, 1, 64, 256, 256, 8, vocab_size=256, swiglu=True, chunk_size=128, cema_ndim=8),
+    "small": _sizes(8, 384, 1, 128, 768, 704, 32, vocab_size=256, swiglu=True, chunk_size=1024),
 }

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from megalodon_edu.arguments import require_between, require_positive
+from megalodon_edu.arguments import require_between, require_finite, require_instance, require_number, require_positive
 from megalodon_edu.models.language_model import LanguageModel
 
 PIECE = 4096
@@ -42,9 +42,10 @@ def generate(
     temperature 0 takes the likeliest token. top_k keeps the k likeliest, top_p the smallest set whose probability
     reaches p. on_token is called with each token as it comes. Ctrl-C returns what has been written, which is nothing
     while the prompt is being read.
-    Raises TypeError for a prompt that is no tensor, ValueError for one that is empty or a batch, and for values out of
-    range.
+    Raises TypeError for a prompt that is no tensor, ValueError for one that is empty or a batch, for values out of
+    range and for logits that are not finite.
     """
+    require_instance("model", model, LanguageModel, "pass a Megalodon or a Transformer")
     require_positive("max_tokens", max_tokens)
     check_sampling(temperature, top_k, top_p)
     device = next(model.parameters()).device
@@ -58,6 +59,7 @@ def generate(
         )
     if prompt.numel() == 0:
         raise ValueError("prompt must hold at least one token; start a text with token 0")
+    require_positive("seed", seed, least=0)
     require_between("seed", seed, 0, 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
     *earlier, step = prompt.reshape(1, -1).to(device).split(PIECE, dim=1)
@@ -90,10 +92,11 @@ def sample(
     top_k: int | None = None,
     top_p: float | None = None,
 ) -> int:
-    """One token from the logits."""
+    """One token from the logits. Raises ValueError for logits that are not finite."""
+    require_finite("logits", logits)
     if temperature == 0:
         return int(logits.argmax())
-    ordered, tokens = (logits / temperature).sort(descending=True, stable=True)
+    ordered, tokens = ((logits - logits.max()) / temperature).sort(descending=True, stable=True)
     if top_k is not None:
         ordered = ordered[:top_k]
     probabilities = ordered.softmax(-1)
@@ -104,10 +107,14 @@ def sample(
 
 
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Raise ValueError for values out of range."""
+    """Raise TypeError for values that are no numbers, ValueError for values out of range."""
+    require_number("temperature", temperature)
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature must be a number of at least 0, got {temperature}")
     if top_k is not None:
         require_positive("top_k", top_k)
-    if top_p is not None and not 0 < top_p <= 1:
+    if top_p is None:
+        return
+    require_number("top_p", top_p)
+    if not 0 < top_p <= 1:
         raise ValueError(f"top_p must lie in (0, 1], got {top_p}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from megalodon_edu.arguments import require_device, require_state, require_tensor
+from megalodon_edu.arguments import require_device, require_filled, require_instance, require_integers, require_tensor
 from megalodon_edu.models.config import ModelConfig
 
 Tokens = Int[Tensor, "batch time"]
@@ -23,10 +23,18 @@ class ModelState(NamedTuple):
 
 
 class LanguageModel(nn.Module):
-    """Tokens to logits. A subclass fills `layers`, each with `forward(x, state) -> (x, state)`, and `run_norm`."""
+    """Tokens to logits. A subclass fills `layers`, each with `forward(x, state) -> (x, state)`, and `run_norm`, and
+    names the types of its configuration, of a layer's state and of the final norm's state.
+    """
+
+    config_type: type[ModelConfig]
+    layer_state: type
+    norm_state: type
 
     def __init__(self, config: ModelConfig):
         super().__init__()
+        kind = self.config_type.__name__
+        require_instance("config", config, self.config_type, f"make one with {kind}(...)")
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.model_dim)
         self.layers = nn.ModuleList()
@@ -56,8 +64,8 @@ class LanguageModel(nn.Module):
         Raises TypeError or ValueError for tokens that are no integers, out of the vocabulary or empty, and for a state
         of another model or batch size.
         """
-        self._check(tokens, state)
-        x = self.embed(tokens)
+        self._check_state(state)
+        x = self.embed(self._check_tokens("tokens", tokens))
         if self.config.scale_emb:
             x = x * math.sqrt(self.config.model_dim)
         x = F.dropout(x, self.config.dropout, self.training)
@@ -72,38 +80,46 @@ class LanguageModel(nn.Module):
 
     def loss(self, tokens: Tokens, targets: Tokens | None = None, state: ModelState | None = None) -> Tensor:
         """Mean cross-entropy in nats per token. Without targets, each token is predicted from those before it."""
+        tokens = self._check_tokens("tokens", tokens)
         if targets is None:
-            require_tensor("tokens", tokens, "batch time")
             if tokens.shape[1] < 2:
                 raise ValueError(f"tokens must hold at least 2 steps, one to predict another, got {tokens.shape[1]}")
             tokens, targets = tokens[:, :-1], tokens[:, 1:]
         require_tensor("targets", targets, "batch time", batch=tokens.shape[0], time=tokens.shape[1])
+        targets = self._check_tokens("targets", targets)
         logits, _ = self(tokens, state)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten().long())
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     def parameter_count(self) -> int:
         """Number of parameters, a shared one counted once."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def _check(self, tokens: Tokens, state: ModelState | None) -> None:
-        require_tensor("tokens", tokens, "batch time")
-        if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-            raise TypeError(f"tokens must be integers, got {tokens.dtype}; use tokens.long()")
-        if tokens.shape[1] == 0:
-            raise ValueError(f"tokens must hold at least one step, got the shape {tuple(tokens.shape)}")
+    def _check_tokens(self, name: str, tokens: Tokens) -> Tokens:
+        """The tokens as int64: bytes come as uint8, an embedding wants indices."""
+        require_tensor(name, tokens, "batch time")
+        require_integers(name, tokens)
+        require_filled(name, tokens)
+        tokens = tokens.long()
         if tokens.device.type != "meta":
-            require_device("tokens.device", tokens.device)
-        if tokens.device.type == "cpu" and not torch.compiler.is_compiling() and tokens.numel():
+            require_device(f"{name}.device", tokens.device)
+        if tokens.device.type == "cpu" and not torch.compiler.is_compiling():
             low, high = tokens.min().item(), tokens.max().item()
             if low < 0 or high >= self.config.vocab_size:
-                raise ValueError(f"tokens must lie in 0 .. {self.config.vocab_size - 1}, got {low} to {high}")
+                raise ValueError(f"{name} must lie in 0 .. {self.config.vocab_size - 1}, got {low} to {high}")
+        return tokens
+
+    def _check_state(self, state: ModelState | None) -> None:
         if state is None:
             return
-        require_state("state", state, ModelState)
+        remedy = "pass the state that the previous call of this model returned"
+        require_instance("state", state, ModelState, remedy)
         if len(state.layers) != len(self.layers):
             raise ValueError(
                 f"state must come from this model ({len(self.layers)} layers), got one of {len(state.layers)} layers"
             )
+        for index, layer in enumerate(state.layers):
+            require_instance(f"state.layers[{index}]", layer, self.layer_state, remedy)
+        require_instance("state.norm", state.norm, self.norm_state, remedy)
 
 
 def state_bytes(state: Any) -> int:

@@ -5,15 +5,26 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from megalodon_edu.arguments import require_instance, require_positive
 from megalodon_edu.models.config import MegalodonConfig
 from megalodon_edu.models.language_model import LanguageModel
-from megalodon_edu.nn import FeedForward, NormalizedAttention, TimestepNorm, TwoHopBlock
+from megalodon_edu.nn import (
+    FeedForward,
+    NormalizedAttention,
+    NormalizedAttentionState,
+    TimestepNorm,
+    TimestepNormState,
+    TwoHopBlock,
+)
 
 
 class Megalodon(LanguageModel):
     """`forward(tokens, state=None) -> (logits, state)`; any split of a text into calls gives the logits of one call."""
 
     config: MegalodonConfig
+    config_type = MegalodonConfig
+    layer_state = NormalizedAttentionState
+    norm_state = TimestepNormState
 
     def __init__(self, config: MegalodonConfig, backend: str = "auto"):
         super().__init__(config)
@@ -33,23 +44,23 @@ def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> Tw
         config.z_dim,
         config.value_dim,
         config.num_heads,
-        config.cema_ndim,
-        config.chunk_size,
-        config.norm_num_groups,
-        config.rope_base,
-        config.dropout,
-        config.hidden_dropout,
-        config.attention_dropout,
-        backend,
-        config.normalize_z,
+        modes=config.cema_ndim,
+        chunk_size=config.chunk_size,
+        norm_num_groups=config.norm_num_groups,
+        rope_base=config.rope_base,
+        dropout=config.dropout,
+        hidden_dropout=config.hidden_dropout,
+        attention_dropout=config.attention_dropout,
+        backend=backend,
+        normalize_z=config.normalize_z,
     )
     feed_forward = FeedForward(
         config.model_dim,
         config.ffn_hidden_dim,
         config.swiglu,
-        0.1 * 0.5**layer if config.rescale_nffn else None,
-        config.dropout,
-        config.hidden_dropout,
+        rescale=0.1 * 0.5**layer if config.rescale_nffn else None,
+        dropout=config.dropout,
+        hidden_dropout=config.hidden_dropout,
     )
     return TwoHopBlock(attention, feed_forward)
 
@@ -58,7 +69,12 @@ def megalodon_state_bytes(config: MegalodonConfig, context: int, batch: int = 1,
     """Bytes of the state after `context` tokens: periodic in the chunk, bounded whatever the context.
 
     Keys and values take `activation_bytes` each (2 in bfloat16); averages and statistics are float32, counts int64.
+    Raises TypeError or ValueError for a config of another model and for numbers below 0 (batch and bytes: below 1).
     """
+    require_instance("config", config, MegalodonConfig, 'take one with MegalodonConfig.preset("tiny")')
+    require_positive("context", context, least=0)
+    require_positive("batch", batch)
+    require_positive("activation_bytes", activation_bytes)
     held = context % config.chunk_size
     cache = held * (config.z_dim + config.value_dim) * activation_bytes
     average = config.model_dim * config.cema_ndim * 8

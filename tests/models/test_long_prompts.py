@@ -1,12 +1,15 @@
+"""Prompts that are longer than one piece."""
+
+import importlib
+
 import pytest
 import torch
 
 from megalodon_edu.models import Megalodon, MegalodonConfig, Transformer, TransformerConfig, generate
-from megalodon_edu.models import generate as function
 
 SIZES = {"num_layers": 1, "model_dim": 8, "ffn_hidden_dim": 8, "num_heads": 1}
 EXTRA = {"z_dim": 4, "value_dim": 8, "cema_ndim": 2, "chunk_size": 8, "norm_num_groups": 2}
-module = __import__(function.__module__, fromlist=["PIECE"])
+module = importlib.import_module("megalodon_edu.models.generate")  # the package shows its function by that name
 
 
 def megalodon():
