@@ -6,6 +6,8 @@ from megalodon_edu.explorers.ema import EMAExplorer
 from megalodon_edu.explorers.memory_wall import MemoryWallExplorer
 from megalodon_edu.explorers.normalized_attention import NormalizedAttentionExplorer
 from megalodon_edu.explorers.receptive_field import ReceptiveFieldExplorer
+from megalodon_edu.explorers.residuals import ResidualExplorer
+from megalodon_edu.explorers.timestep_norm import TimestepNormExplorer
 
 __all__ = [
     "DecayMixExplorer",
@@ -14,4 +16,6 @@ __all__ = [
     "NormalizedAttentionExplorer",
     "PolePlaneExplorer",
     "ReceptiveFieldExplorer",
+    "ResidualExplorer",
+    "TimestepNormExplorer",
 ]

@@ -1,5 +1,6 @@
 """Figures of chapter 07: three ways to join a block, what a block gives six tokens, sizes along a deep stack."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ EQUATIONS = {
     "two-hop": "Ŷ = X + A(Norm(X))\nY = X + F(Norm(Ŷ))",
 }
 STREAM, CHAIN = 2.2, 6.6  # the two columns of a diagram
+HEIGHT_IN_POINTS = 190  # of the axes that hold one line per variant: about, to keep their labels apart
 
 
 @gallery.kept(
@@ -168,13 +170,16 @@ def sublayer_gradients(profiles: Mapping[str, DepthProfile]) -> Figure:
 
 def _lines(axes: Axes, values: Mapping[str, Sequence[float]], shown: Sequence[float] | None = None) -> None:
     """One line per variant, labelled at its end, on a logarithmic axis that has room for all numbers `shown`."""
-    for variant, numbers in values.items():
-        axes.plot(numbers, color=VARIANT_COLORS[variant], linestyle=VARIANT_LINES[variant])
-        options: Any = {"va": "center", "xytext": (5, 0)}
-        style.label_line(axes, len(numbers) - 1, numbers[-1], variant, VARIANT_COLORS[variant], **options)
     everything = shown if shown is not None else [number for numbers in values.values() for number in numbers]
     low, high = min(everything) / 1.25, max(everything) * 1.25
     last = max(map(len, values.values())) - 1
+    free = float("-inf")
+    for variant, numbers in sorted(values.items(), key=lambda item: item[1][-1]):
+        axes.plot(numbers, color=VARIANT_COLORS[variant], linestyle=VARIANT_LINES[variant])
+        height = HEIGHT_IN_POINTS * math.log(numbers[-1] / low) / math.log(high / low)
+        free = max(height, free + 12)
+        options: Any = {"va": "center", "xytext": (5, free - height)}
+        style.label_line(axes, len(numbers) - 1, numbers[-1], variant, VARIANT_COLORS[variant], **options)
     axes.set(yscale="log", ylim=(low, high), xlim=(0, 1.28 * last))
     axes.set_xticks(range(0, last + 1, max(1, round(last / 4))))
     if high / low < 1e3:

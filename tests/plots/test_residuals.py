@@ -22,6 +22,12 @@ def data(axes):
     return [list(line.get_ydata()) for line in axes.lines]
 
 
+def by_variant(axes):
+    """The lines in the order of VARIANTS, told by their colours."""
+    found = {line.get_color(): list(line.get_ydata()) for line in axes.lines}
+    return [found[plots.VARIANT_COLORS[variant]] for variant in VARIANTS]
+
+
 def words(axes):
     return [text.get_text() for text in axes.texts]
 
@@ -67,19 +73,19 @@ def test_the_tokens_are_drawn_with_what_each_variant_hands_on():
 
 def test_stream_and_gradient_are_drawn_on_logarithmic_axes_and_named(profiles):
     left, right = plots.stream_and_gradient(profiles).axes
-    assert data(left) == [profile.stream for profile in profiles.values()]
-    assert data(right) == [profile.gradient for profile in profiles.values()]
+    assert by_variant(left) == [profile.stream for profile in profiles.values()]
+    assert by_variant(right) == [profile.gradient for profile in profiles.values()]
     for axes in (left, right):
         assert axes.get_yscale() == "log"
-        assert words(axes) == list(VARIANTS)
+        assert sorted(words(axes)) == sorted(VARIANTS)
         low, high = axes.get_ylim()
         assert low < np.min(data(axes)) and np.max(data(axes)) < high
 
 
 def test_both_sublayers_are_drawn_on_one_scale(profiles):
     left, right = plots.sublayer_gradients(profiles).axes
-    assert data(left) == [profile.attention_gradient for profile in profiles.values()]
-    assert data(right) == [profile.feed_forward_gradient for profile in profiles.values()]
+    assert by_variant(left) == [profile.attention_gradient for profile in profiles.values()]
+    assert by_variant(right) == [profile.feed_forward_gradient for profile in profiles.values()]
     assert left.get_ylim() == right.get_ylim()
     assert left.get_ylim()[0] < 0.1 and left.get_ylim()[1] > 108
 
@@ -93,3 +99,9 @@ def test_updates_stand_beside_what_a_type_can_tell_from_nothing():
     one = torch.ones((), dtype=torch.float16)
     assert one + lost[0] == one and one + 3 * lost[0] > one
     assert words(axes)[:2] == ["with", "without"] and "float16" in words(axes)[2]
+
+
+def test_labels_of_lines_that_meet_at_the_end_do_not_cover_each_other(profiles):
+    same = {variant: profiles["pre-norm"] for variant in VARIANTS}
+    heights = sorted(text.xyann[1] for text in plots.stream_and_gradient(same).axes[0].texts)
+    assert min(np.diff(heights)) >= 11
