@@ -115,7 +115,9 @@ def window_over_a_book(length: int, mentions: Sequence[int], reaches: Mapping[st
     colors = (style.ORANGE, style.BLUE, style.GREEN)
     for row, ((label, reach), color) in enumerate(zip(reaches.items(), colors, strict=False), 1):
         axes.barh(-row, reach, left=second - reach, height=0.5, color=color)
-        axes.annotate(label, (second, -row), xytext=(6, 0), textcoords="offset points", va="center", color=color)
+        axes.annotate(
+            label, (second, -row), xytext=(6, 0), textcoords="offset points", va="center", color=style.readable(color)
+        )
     axes.set(xlim=(0, 1.22 * length), ylim=(-len(reaches) - 0.6, 0.9), yticks=[], xlabel="place in the book, bytes")
     axes.set_xticks(range(0, length + 1, 100_000))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
