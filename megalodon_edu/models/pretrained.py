@@ -1,7 +1,7 @@
 """Trained models that ship with the course, for those who want to read, generate and look inside without training.
 
-    recordings/<name>/run.json               how it was trained, its configuration and its scores
-    recordings/<name>/*.safetensors          the weights in bfloat16, those of the moving averages in float32
+recordings/<name>/run.json               how it was trained, its configuration and its scores
+recordings/<name>/*.safetensors          the weights in bfloat16, those of the moving averages in float32
 """
 
 from pathlib import Path
