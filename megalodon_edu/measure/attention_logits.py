@@ -56,7 +56,7 @@ def attention_entropy(logits: Logits) -> Float[Tensor, "... query"]:
     visible = _visible(logits)
     logarithms = logits.masked_fill(~visible, float("-inf")).log_softmax(-1)
     entropy = -(logarithms.exp() * logarithms.masked_fill(~visible, 0)).sum(-1)
-    return entropy / visible.sum(-1).log()
+    return entropy / visible.sum(-1).to(logits.dtype).log()
 
 
 def attention_logits(module: NormalizedAttention, x: Float[Tensor, "batch time channel"]) -> Logits:
