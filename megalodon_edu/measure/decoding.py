@@ -1,5 +1,6 @@
 """Writing one token after another: seconds per token and bytes of state, as the text behind it grows."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -14,7 +15,12 @@ PIECE = 2048
 
 
 def decoding(
-    config: MegalodonConfig, contexts: Sequence[int], device: torch.device, tokens: int = 16, repeats: int = 7
+    config: MegalodonConfig,
+    contexts: Sequence[int],
+    device: torch.device,
+    tokens: int = 16,
+    repeats: int = 7,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Row]:
     """Yield, for each context, the seconds per new token and the bytes of state of both models, in float32.
 
@@ -28,7 +34,7 @@ def decoding(
     for context in contexts:
         states = {name: state_after(model.eval(), context, config.vocab_size) for name, model in models.items()}
         functions = {name: _decode(model, states[name], tokens) for name, model in models.items()}
-        found = {name: time / tokens for name, time in median_seconds(functions, device, repeats, warmup=1).items()}
+        found = {name: time / tokens for name, time in median_seconds(functions, device, repeats, 1, clock).items()}
         yield {
             "context": context,
             "seconds": found,

@@ -1,5 +1,6 @@
 """Megalodon beside the Transformer of the same size: a forward pass, and a whole training step."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -30,6 +31,8 @@ def model_speed(
     dtype: torch.dtype,
     tokens: int = 4096,
     repeats: int = 7,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Row]:
     """Yield, for each context, the seconds of a forward pass and of a training step of both models.
 
@@ -47,7 +50,7 @@ def model_speed(
         forward = {name: _forward(model, batch[:, :-1], dtype) for name, model in models.items()}
         step = {name: _step(model, optimizers[name], batch, dtype) for name, model in models.items()}
         for what, functions in (("forward", forward), ("training step", step)):
-            found = median_seconds(functions, device, repeats)
+            found = median_seconds(functions, device, repeats, warmup, clock)
             ratio = found["transformer"] / found["megalodon"]
             yield {"context": context, "batch": shape[0], "what": what, "seconds": found, "ratio": ratio}
 
