@@ -8,8 +8,8 @@ from megalodon_edu.cli.devices import chosen_device
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.scoring import evaluate_with_bar
 from megalodon_edu.cli.texts import DATA_HELP, texts
+from megalodon_edu.cli.trained import CHECKPOINT_HELP, load_trained
 from megalodon_edu.data import SPLITS
-from megalodon_edu.training.checkpoint import load_checkpoint
 from megalodon_edu.training.evaluation import Evaluation
 from megalodon_edu.training.options import PRECISIONS
 
@@ -29,6 +29,7 @@ which split:
 
 examples:
   megalodon-edu evaluate
+  megalodon-edu evaluate --checkpoint bookworm      the model that ships with the course
   megalodon-edu evaluate --max-bytes 10000          a quick look at the beginning of each document
   megalodon-edu evaluate --split test --json        the final model's number, for a program to read
 """
@@ -37,7 +38,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `evaluate`."""
     parser.epilog = EPILOG
-    parser.add_argument("--checkpoint", default="runs/tiny", help="folder of a run or of a checkpoint [runs/tiny]")
+    parser.add_argument("--checkpoint", default="runs/tiny", help=CHECKPOINT_HELP)
     parser.add_argument("--split", choices=SPLITS, default="validation", help="[validation]")
     parser.add_argument("--data", help=f"default: what the model was trained on. {DATA_HELP}")
     parser.add_argument("--max-bytes", type=int, help="read only so many bytes of each document [all]")
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a table, or JSON."""
     with explained():
-        checkpoint = load_checkpoint(args.checkpoint, chosen_device(args.device))
+        checkpoint = load_trained(args.checkpoint, chosen_device(args.device))
         source = args.data or checkpoint.state.windows["source"]
         documents = texts(source, args.split)
         if args.split.startswith("test"):

@@ -13,6 +13,7 @@ import torch
 from megalodon_edu.cli.devices import chosen_device
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.files import read_file
+from megalodon_edu.cli.trained import CHECKPOINT_HELP, load_trained
 from megalodon_edu.data import START, to_tokens
 from megalodon_edu.models import (
     LanguageModel,
@@ -23,7 +24,6 @@ from megalodon_edu.models import (
     state_bytes,
     transformer_state_bytes,
 )
-from megalodon_edu.training.checkpoint import load_checkpoint
 
 HELP = "write text with a trained model, byte by byte"
 
@@ -43,6 +43,7 @@ choosing:
 examples:
   megalodon-edu generate
   megalodon-edu generate --prompt "CHAPTER I" --max-tokens 2000
+  megalodon-edu generate --checkpoint bookworm            no training needed: this model ships with the course
   megalodon-edu generate --prompt-file chapter.txt --max-tokens 2000
   megalodon-edu generate --checkpoint runs/tiny-transformer --temperature 0.6 --seed 3
 """
@@ -74,7 +75,7 @@ class TextStream:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `generate`."""
     parser.epilog = EPILOG
-    parser.add_argument("--checkpoint", default="runs/tiny", help="folder of a run or of a checkpoint [runs/tiny]")
+    parser.add_argument("--checkpoint", default="runs/tiny", help=CHECKPOINT_HELP)
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", default="", help="the beginning of the text [nothing: the model begins]")
     prompt.add_argument("--prompt-file", metavar="FILE", help="a file that holds it; - reads standard input")
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     """Write to standard output as the bytes come. Returns 130 after Ctrl-C."""
     with explained():
         device = chosen_device(args.device)
-        model = load_checkpoint(args.checkpoint, device).model
+        model = load_trained(args.checkpoint, device).model
         given = to_tokens(read_prompt(args))
         prompt = torch.from_numpy(np.concatenate([np.array([START], np.uint8), given])).long()
         if isinstance(model, Transformer) and len(prompt) + args.max_tokens > model.config.context_size:
