@@ -176,7 +176,7 @@ def two_hop_stack(answer: Any) -> None:
     from_one = second[1](one + second[0](one))
     expect_close(y, two, "one block is right; with two, the output", mistakes={
         "one block is right; in the second, the last hop starts at the input of the block before it, so what that "
-        "block added is gone from the stream. Two-hop spans the two sublayers of one block, not two blocks.": x + from_one,
+        "block added is gone. Two-hop spans the two sublayers of one block, not two blocks.": x + from_one,
         "one block is right; the second reads the stack's input again and never hears the first.":
             _two_hop(x, second),
         "one block is right; with two, the output of the first is added twice.": two + one,
