@@ -53,7 +53,7 @@ const formulas = {
   },
 };
 
-const PATHS = { attention: "blue", memory: "orange", statistics: "green" };
+const PATHS = { statistics: ["green", "6 4"], memory: ["orange"], attention: ["blue"] };
 
 // Strength from 0 (as faint as the picture shows) to 1 on a logarithmic scale; nothing for what is not seen at all.
 function strengths(field, faintest) {
@@ -94,26 +94,26 @@ function fieldChart(state, parts) {
 
 function rowChart(state, parts) {
   const { time, faintest } = state.constants();
-  const floor = faintest / 10;
+  const [token, floor] = [state.get("token"), faintest / 10];
   const series = [
     ...Object.entries(PATHS)
       .filter(([name]) => state.get(name))
-      .map(([name, colour]) => ({ name, label: `${name} alone`, colour, values: parts.alone[name], width: 1.5, radius: 2.5 })),
-    { name: "row", label: "all together", colour: "ink", values: parts.row, width: 2.5, radius: 3 },
+      .map(([name, [colour, dash]]) => ({ name, label: `${name} alone`, colour, dash, values: parts.alone[name], width: 1.5, radius: 4 })),
+    { name: "row", label: "all together", colour: "ink", values: parts.row, width: 2.5, radius: 5 },
   ];
   return {
-    title: `What reaches output ${state.get("token")}`,
-    label: `Influence of every input on output ${state.get("token")}, on a logarithmic scale.`,
-    legend: series.map(({ label, colour }) => ({ label, colour })),
+    title: `What reaches output ${token}`,
+    label: `Influence of every input on output ${token}, on a logarithmic scale.`,
+    legend: series.map(({ label, colour, dash }) => ({ label, colour, dash })),
     axes: {
       x: { domain: [-0.5, time - 0.5], label: "input s" },
       y: { domain: [floor, 1.5], label: "influence", scale: "log" },
     },
     marks: [
       { kind: "rule", name: "edge", x: parts.edge - 0.5, colour: "vermilion", label: "the chunk begins" },
-      ...series.flatMap(({ name, colour, values, width, radius }) => [
-        { kind: "line", name, colour, width, points: values.map((value, s) => [s, value < floor ? NaN : value]) },
-        ...values.flatMap((value, s) => (value < floor ? [] : [{ kind: "dot", x: s, y: value, radius, colour }])),
+      ...series.flatMap(({ name, colour, dash, values, width, radius }) => [
+        { kind: "line", name, colour, dash, width, points: values.map((value, s) => [s, value < floor ? NaN : value]) },
+        ...(values[token] < floor ? [] : [{ kind: "dot", x: token, y: values[token], radius, colour }]),
       ]),
     ],
   };
@@ -151,8 +151,8 @@ function build(state) {
   };
   const switches = Object.entries(labels).map(([name, label]) => plot.checkbox(plain(name, { label })));
   const parts = () => formulas.parts(state.all());
-  const field = plot.chart(() => fieldChart(state, parts()), { height: 430 });
-  const row = plot.chart(() => rowChart(state, parts()), { height: 330 });
+  const field = plot.chart(() => fieldChart(state, parts()), { height: 500 });
+  const row = plot.chart(() => rowChart(state, parts()), { height: 390 });
   const text = plot.sentence(() => reading(state, parts()));
   return {
     title: "What a token can see",

@@ -69,9 +69,10 @@ def row_of_fields(named: Mapping[str, Field], token: int, chunk_size: int) -> Fi
     """What reaches one output, input by input: one row of each field, on a logarithmic scale; zeros are left out."""
     figure, axes = style.figure(height=3.0)
     steps = np.arange(token + 1)
-    for (name, field), color in zip(named.items(), PATH_COLOURS, strict=False):
+    for order, ((name, field), color) in enumerate(zip(named.items(), PATH_COLOURS, strict=False)):
         row = field[token, : token + 1].detach().double().numpy()
-        axes.plot(steps, np.where(row > 0, row, np.nan), "o-", color=color, markersize=3.5, linewidth=1.4, label=name)
+        look = {"markersize": 4 + 1.5 * order, "linewidth": 1.2 + 0.4 * order, "zorder": 9 - order}
+        axes.plot(steps, np.where(row > 0, row, np.nan), "o-", color=color, label=name, **look)
     edge = token - token % chunk_size - 0.5
     axes.axvline(edge, color=style.VERMILION, linewidth=1.2, linestyle="--")
     axes.annotate(
@@ -169,10 +170,10 @@ def clocks(width: int, base: float, positions: Sequence[int]) -> Figure:
 def product_by_distance(products: Mapping[str, Float[Tensor, " distance"]]) -> Figure:
     """The product of one query and one key, turned, against the distance between them."""
     figure, axes = style.figure(height=2.8)
-    for (name, values), color in zip(products.items(), (style.GREY, style.BLUE, style.ORANGE), strict=False):
+    for (name, values), color in zip(products.items(), (style.BLUE, style.ORANGE, style.GREEN), strict=False):
         axes.plot(values.detach().numpy(), color=color, linewidth=1.5, label=name)
     axes.axhline(0, color=style.GREY, linewidth=0.8)
-    axes.set(xlabel="distance (tokens)", ylabel="product (1 = at distance 0)")
+    axes.set(xlabel="distance (tokens)", ylabel="product")
     axes.legend(loc="upper right")
     return figure
 
@@ -184,11 +185,11 @@ def looks(lengths: Sequence[int], chunk_size: int) -> Figure:
     full = [length * (length + 1) / 2 for length in lengths]
     chunked = [_looks_in_chunks(length, chunk_size) for length in lengths]
     for values, name, color, shift in (
-        (full, "everything before", style.TRANSFORMER, -4),
-        (chunked, f"inside chunks of {chunk_size:,}", style.MEGALODON, -22),
+        (full, "everything before", style.TRANSFORMER, (-40, -6)),
+        (chunked, f"inside chunks of {chunk_size:,}", style.MEGALODON, (0, -34)),
     ):
         axes.plot(lengths, values, color=color)
-        style.label_line(axes, lengths[-1], values[-1], name, color, ha="right", xytext=(-8, shift))
+        style.label_line(axes, lengths[-1], values[-1], name, color, ha="right", xytext=shift)
     axes.axvline(chunk_size, color=style.GREY, linestyle=":", linewidth=1)
     axes.set(xscale="log", yscale="log", xlabel="length of the text (tokens)", ylabel="looks")
     return figure
