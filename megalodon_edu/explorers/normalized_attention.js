@@ -89,7 +89,7 @@ function build(state) {
   const width = slider("width", { label: "width d of z", scale: "log", step: 1, text: String });
   const kappa = slider("kappa", { label: "gain κ of q and k", scale: "log", text: (value) => plot.number(value) });
   const size = slider("size", { label: "size of all z (of W)", scale: "log", text: (value) => `× ${plot.number(value)}` });
-  const row = slider("row", { label: "row looked at", step: 1, text: () => query(state) });
+  const row = slider("row", { label: "row looked at", step: 1, text: (row) => `${query(state)}, ${row + 1} of ${state.constants().tokens.length}` });
   let parts = null;
   const compute = { draw: () => (parts = formulas.parts(state.all())) };
   const all = plot.chart(() => weightsChart(state, parts), { height: 400 });

@@ -17,9 +17,9 @@ TOKENS = "whales, whales"
 MOST_WIDTH = 256
 EPS = 1e-5
 L2, RMS, TWICE, BARE = SCHEMES = (
-    "norm to length 1 (Megalodon)",
-    "RMS norm, 1/√d forgotten",
-    "length 1, then 1/√d again",
+    "length 1 (Megalodon)",
+    "RMS norm, no 1/√d",
+    "length 1, 1/√d again",
     "no norm, logits / √d",
 )
 
