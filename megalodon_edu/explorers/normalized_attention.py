@@ -79,9 +79,16 @@ class NormalizedAttentionExplorer(Explorer):
         spec = top.get_subplotspec().subgridspec(2, 1)
         top.remove()
         top, bottom = figure.add_subplot(spec[0]), figure.add_subplot(spec[1])
-        left.imshow(values["weights"], cmap="Blues", vmin=0, vmax=1)
-        left.plot([-0.5, self.row + 0.5], [self.row + 0.5] * 2, color=style.ACCENT)
-        left.plot([-0.5, self.row + 0.5], [self.row - 0.5] * 2, color=style.ACCENT)
+        seen = np.where(np.tri(len(TOKENS), dtype=bool), values["weights"], np.nan)
+        left.imshow(seen, cmap="Blues", vmin=0, vmax=1)
+        above, below = self.row - 0.5, self.row + 0.5
+        left.plot(
+            [-0.5, below, below, -0.5, -0.5],
+            [above, above, below, below, above],
+            color=style.ACCENT,
+            linewidth=1.5,
+            clip_on=False,
+        )
         left.grid(visible=False)
         left.set_xticks(places, labels)
         left.set_yticks(places, labels)
@@ -91,9 +98,9 @@ class NormalizedAttentionExplorer(Explorer):
             axes.vlines(places[: len(row)], 0, row, color=style.BLUE, alpha=0.5)
             axes.plot(places[: len(row)], row, "o", color=style.BLUE, markersize=4)
             axes.axhline(0, color=style.GREY, linewidth=0.8)
-            axes.set(title=f"{name} of row “{labels[self.row]}”", xlim=(-0.5, len(TOKENS) - 0.5))
+            axes.set(title=f"{name} of row “{labels[self.row]}”", xlim=(-0.5, len(TOKENS) - 0.5), ylabel=name[:-1])
             axes.set_xticks(places, labels)
-        bottom.set(ylim=(0, 1))
+        bottom.set(ylim=(0, 1), xlabel="key")
         return figure
 
     def description(self) -> str:
