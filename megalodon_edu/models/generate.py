@@ -96,7 +96,8 @@ def sample(
     require_finite("logits", logits)
     if temperature == 0:
         return int(logits.argmax())
-    ordered, tokens = ((logits - logits.max()) / temperature).sort(descending=True, stable=True)
+    scaled = (logits - logits.max()).double() / temperature  # neither overflows nor divides 0 by 0
+    ordered, tokens = scaled.to(logits.dtype).sort(descending=True, stable=True)
     if top_k is not None:
         ordered = ordered[:top_k]
     probabilities = ordered.softmax(-1)

@@ -338,9 +338,10 @@ def test_bytes_may_come_in_any_integer_type(make):
 
 
 def test_temperature_near_zero_takes_the_likeliest_token():
-    model, prompt = megalodon(), torch.tensor([1, 2])
+    model, prompt = megalodon().float(), torch.tensor([1, 2])
     greedy = generate(model, prompt, 9, temperature=0).tokens
-    assert torch.equal(generate(model, prompt, 9, temperature=1e-300).tokens, greedy)
+    for temperature in (1e-30, 1e-40, 1e-300):
+        assert torch.equal(generate(model, prompt, 9, temperature=temperature).tokens, greedy)
 
 
 def test_top_k_and_top_p_keep_the_likeliest_tokens_and_temperature_their_odds():
@@ -445,3 +446,26 @@ def test_shapes_without_numbers():
         logits, state = model(torch.zeros(1, 3, dtype=torch.long))
     assert logits.shape == (1, 3, 32_000)
     assert state.layers[31].ema.shape == (1, 4096, 16)
+
+
+def test_the_attention_of_the_transformer_by_hand():
+    torch.manual_seed(0)
+    attention = transformer().layers[0].attention
+    x = torch.randn(2, 9, 16, dtype=torch.float64)
+    found, cache = attention(x)
+    n = attention.norm(x)
+    angles = torch.arange(9)[:, None, None] * 1e4 ** -torch.tensor([0.0, 0.5], dtype=torch.float64)
+
+    def turned(t):
+        pairs = torch.view_as_complex(t.unflatten(-1, (2, 2)))
+        return torch.view_as_real(pairs * torch.exp(1j * angles)).flatten(-2)
+
+    q, k, v = (getattr(attention, part)(n).unflatten(-1, (-1, 4)) for part in ("query", "key", "value"))
+    q, k = turned(q), turned(k)
+    torch.testing.assert_close((cache.keys, cache.values), (k, v))
+    heads = []
+    for head in range(4):  # two query heads share a key head
+        logits = q[:, :, head] @ k[:, :, head // 2].mT / 2
+        weights = logits.masked_fill(~torch.ones(9, 9).tril().bool(), -torch.inf).softmax(-1)
+        heads.append(weights @ v[:, :, head // 2])
+    torch.testing.assert_close(found, attention.out(torch.cat(heads, -1)))

@@ -78,17 +78,16 @@ def test_moving_averages_survive_bfloat16_and_autocast(name):
     assert state.dtype == (torch.complex64 if name == "complex" else torch.float32)
 
 
-@pytest.mark.parametrize("name", ["mega", "normalized"])
-def test_both_backends_of_attention_agree_under_autocast(name):
+def test_both_backends_of_attention_agree_under_autocast():
     torch.manual_seed(0)
-    module = MODULES[name]()
-    loop = MODULES[name](backend="reference")
+    module = MODULES["normalized"]()
+    module.gamma.data.fill_(30)  # large logits: rounded to bfloat16 they would be far off
+    loop = MODULES["normalized"](backend="reference")
     loop.load_state_dict(module.state_dict())
     x = torch.randn(2, 23, 8)
     with torch.autocast("cpu", torch.bfloat16):
         fast, slow = module(x)[0], loop(x)[0]
-    torch.testing.assert_close(fast, slow, rtol=1e-2, atol=1e-2)
-    assert (fast - module(x)[0]).norm() / fast.norm() < 2e-2
+    assert (fast - slow).norm() / fast.norm() < 1e-3
 
 
 def test_damped_ema_starts_as_published():
