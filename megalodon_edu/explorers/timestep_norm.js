@@ -71,7 +71,7 @@ function cloudChart({ name, title, label, rows, colour, stepAt, domain, yLabel }
     label,
     axes: { x: { domain: [0, rows.length - 1], label: "token t" }, y: { domain, label: yLabel } },
     marks: [
-      ...features.map((points, feature) => ({ kind: "line", name: `${name}-${feature}`, points, colour: "line", width: 1 })),
+      ...features.map((points, feature) => ({ kind: "line", name: `${name}-${feature}`, points, colour: "grey", width: 0.4 })),
       { kind: "rule", name: `${name}-step`, x: stepAt, colour: "grey" },
       { kind: "line", name, points: rows.map((values, t) => [t, formulas.mean(values)]), colour, width: 2.5 },
     ],
@@ -83,7 +83,7 @@ function table(computed, state) {
   const { norms } = state.constants();
   const cell = (text) => plot.html("td", {}, text);
   const body = plot.html("tbody");
-  const heads = ["statistics of", "moves what came before the step by", "level at the end", "size at the end"];
+  const heads = ["norm", "moves what came before the step by", "level at the end", "size at the end"];
   const node = plot.html(
     "table",
     { class: "mx-table" },
@@ -156,8 +156,8 @@ function build(state) {
         const { outputs } = computed();
         return cloudChart({
           name,
-          title: `Statistics of ${title}`,
-          label: `The output under ${title}.`,
+          title,
+          label: `The output. ${title}.`,
           rows: outputs[name],
           colour: colours[name],
           stepAt: state.get("step_at"),

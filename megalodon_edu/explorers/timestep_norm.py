@@ -18,10 +18,10 @@ LENGTH, WIDTH = 160, 8
 EPS = 1e-5
 LAST = 16
 NORMS = {
-    "whole": "whole text",
-    "token": "each token alone (layer norm)",
-    "timestep": "Timestep Norm",
-    "fading": "fading statistics",
+    "whole": "Whole text, future included",
+    "token": "Layer norm: each token alone",
+    "timestep": "Timestep Norm: all tokens so far",
+    "fading": "Fading statistics: old tokens count less",
 }
 COLOURS = {"whole": "vermilion", "token": "green", "timestep": "blue", "fading": "orange"}
 
