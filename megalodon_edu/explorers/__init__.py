@@ -1,5 +1,6 @@
 """Interactive explorers: one file each, its JavaScript beside it."""
 
+from megalodon_edu.explorers.calculator import MemoryCalculatorExplorer
 from megalodon_edu.explorers.complex_ema import PolePlaneExplorer
 from megalodon_edu.explorers.damped_ema import DecayMixExplorer
 from megalodon_edu.explorers.ema import EMAExplorer
@@ -7,15 +8,18 @@ from megalodon_edu.explorers.memory_wall import MemoryWallExplorer
 from megalodon_edu.explorers.normalized_attention import NormalizedAttentionExplorer
 from megalodon_edu.explorers.receptive_field import ReceptiveFieldExplorer
 from megalodon_edu.explorers.residuals import ResidualExplorer
+from megalodon_edu.explorers.streaming_state import StreamingStateExplorer
 from megalodon_edu.explorers.timestep_norm import TimestepNormExplorer
 
 __all__ = [
     "DecayMixExplorer",
     "EMAExplorer",
+    "MemoryCalculatorExplorer",
     "MemoryWallExplorer",
     "NormalizedAttentionExplorer",
     "PolePlaneExplorer",
     "ReceptiveFieldExplorer",
     "ResidualExplorer",
+    "StreamingStateExplorer",
     "TimestepNormExplorer",
 ]

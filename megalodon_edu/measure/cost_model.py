@@ -178,7 +178,7 @@ def _(config: MegalodonConfig, context: int, batch: int = 1) -> int:
     require_positive("batch", batch)
     d, z, heads, groups = config.model_dim, config.z_dim, config.num_heads, config.norm_num_groups
     modes, scan = config.cema_ndim, min(SCAN, context)
-    rounds = math.ceil(math.log2(context))  # of Timestep Norm's scan
+    rounds = (context - 1).bit_length()  # of Timestep Norm's scan: log2, rounded up
     norm = (rounds + 2) * groups + 2 * rounds
     average = 6 * d * modes // scan  # CEMA's states between its chunks
     attention = 3 * z + 2 * z // heads + 6 * config.value_dim + min(config.chunk_size, context) * heads
