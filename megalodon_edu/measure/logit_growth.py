@@ -2,7 +2,7 @@
 
     python -m megalodon_edu.measure.logit_growth FOLDER
 
-repeats the recording `logit_growth`: four runs of the preset `tiny`, about 12 minutes of one core.
+repeats the recording `logit_growth`: four runs of the preset `tiny`, about 12 minutes of one free core.
 """
 
 import argparse

@@ -14,7 +14,7 @@ from megalodon_edu.training.windows import RandomWindows, concatenate
 @pytest.mark.parametrize("name", names())
 def test_a_recording_says_how_it_came_about(name):
     about = recording(name).about
-    assert about["command"].startswith("megalodon-edu ")
+    assert about["command"].startswith(("megalodon-edu ", "python -m megalodon_edu."))
     assert {"device", "python", "torch", "commit"} <= set(about["environment"])
     assert re.fullmatch("[0-9a-f]{12}", about["environment"]["commit"])  # no "+": nothing was changed and not committed
     assert isinstance(about["seed"], int)
