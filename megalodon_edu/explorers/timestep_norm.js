@@ -63,13 +63,23 @@ const formulas = {
   },
 };
 
+// From the smallest to the largest value, which need not be round numbers: the charts are low.
+const extent = (values) => [Math.min(...values), Math.max(...values)];
+
+// A tick at every second unit, or at every fourth or eighth where that would be too many.
+function ticks([low, high]) {
+  const step = 2 ** Math.max(1, Math.ceil(Math.log2((high - low) / 5)));
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, at) => [(first + at) * step, plot.tickLabel((first + at) * step)]);
+}
+
 // Each feature thin and grey, their mean thick, and a line where the step is.
 function cloudChart({ name, title, label, rows, colour, stepAt, domain, yLabel }) {
   const features = rows[0].map((_, feature) => rows.map((values, t) => [t, values[feature]]));
   return {
     title,
     label,
-    axes: { x: { domain: [0, rows.length - 1], label: "token t" }, y: { domain, label: yLabel } },
+    axes: { x: { domain: [0, rows.length - 1], label: "token t" }, y: { domain, label: yLabel, ticks: ticks(domain) } },
     marks: [
       ...features.map((points, feature) => ({ kind: "line", name: `${name}-${feature}`, points, colour: "grey", width: 0.4 })),
       { kind: "rule", name: `${name}-step`, x: stepAt, colour: "grey" },
@@ -80,15 +90,19 @@ function cloudChart({ name, title, label, rows, colour, stepAt, domain, yLabel }
 
 // Four rows of numbers, one for each norm.
 function table(computed, state) {
-  const { norms } = state.constants();
+  const { norms, last } = state.constants();
   const cell = (text) => plot.html("td", {}, text);
   const body = plot.html("tbody");
-  const heads = ["norm", "moves what came before the step by", "level at the end", "size at the end"];
+  const heads = ["norm", "leak", "level", "size"];
+  const head = plot.html("tr", {}, heads.map((text) => plot.html("th", { scope: "col" }, text)));
+  const words =
+    "Leak: how far an output before the step moves when the step is taken away. " +
+    `Level and size: the mean and the root mean square of the outputs of the last ${last} tokens.`;
   const node = plot.html(
-    "table",
-    { class: "mx-table" },
-    plot.html("thead", {}, plot.html("tr", {}, heads.map((head) => plot.html("th", { scope: "col" }, head)))),
-    body,
+    "div",
+    { class: "mx-reading" },
+    plot.html("table", { class: "mx-table" }, plot.html("thead", {}, head), body),
+    plot.html("p", { class: "mx-sentence" }, words),
   );
   return {
     node,
@@ -98,7 +112,7 @@ function table(computed, state) {
         plot.html(
           "tr",
           {},
-          plot.html("th", { scope: "row" }, title),
+          plot.html("th", { scope: "row" }, title.split(/[:,]/)[0]),
           cell(leak[at] < 1e-9 ? "nothing" : plot.fixed(leak[at], 2)),
           cell(plot.fixed(level[at], 2)),
           cell(plot.fixed(size[at], 2)),
@@ -145,7 +159,7 @@ function build(state) {
         rows: computed().signal,
         colour: "ink",
         stepAt: state.get("step_at"),
-        domain: plot.niceDomain(computed().signal.flat(), { include: [0] }),
+        domain: extent(computed().signal.flat()),
         yLabel: "x",
       }),
     { height: 190 },
@@ -161,7 +175,7 @@ function build(state) {
           rows: outputs[name],
           colour: colours[name],
           stepAt: state.get("step_at"),
-          domain: plot.niceDomain(Object.values(outputs).flat(2), { include: [0], count: 4 }),
+          domain: extent(Object.values(outputs).flat(2)),
           yLabel: "y",
         });
       },
