@@ -71,7 +71,7 @@ def row_of_fields(named: Mapping[str, Field], token: int, chunk_size: int) -> Fi
     steps = np.arange(token + 1)
     for order, ((name, field), color) in enumerate(zip(named.items(), PATH_COLOURS, strict=False)):
         row = field[token, : token + 1].detach().double().numpy()
-        look = {"markersize": 4 + 1.5 * order, "linewidth": 1.2 + 0.4 * order, "zorder": 9 - order}
+        look = {"markersize": 3.5 + order, "linewidth": 1.2 + 0.4 * order, "zorder": 9 - order}
         axes.plot(steps, np.where(row > 0, row, np.nan), "o-", color=color, label=name, **look)
     edge = token - token % chunk_size - 0.5
     axes.axvline(edge, color=style.VERMILION, linewidth=1.2, linestyle="--")
@@ -219,11 +219,11 @@ def fresh_layer(chunk_size: int, seed: int = 0) -> nn.NormalizedAttention:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layer = nn.NormalizedAttention(
-            model_dim=16, z_dim=16, value_dim=32, num_heads=1, modes=8, chunk_size=chunk_size, norm_num_groups=4
+            model_dim=8, z_dim=8, value_dim=16, num_heads=1, modes=4, chunk_size=chunk_size, norm_num_groups=2
         )
     return layer.double().eval()
 
 
 def noise(time: int, seed: int = 0) -> Float[Tensor, "time channel"]:
     """Random tokens for `fresh_layer`."""
-    return torch.randn(time, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(time, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
