@@ -15,13 +15,15 @@ from megalodon_edu.authoring.canonical import code_cells, problems
 from megalodon_edu.authoring.notebooks import read
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAPTERS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+PAGES = [ROOT / "notebooks" / f"{name}.ipynb" for name in ("index", "glossary")]
 SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
 CARD = ["What you build", "What you need", "Reading", "Running", "Last verified"]
 SECTIONS = ["Exercises", "Paper and released code", "Where people go wrong", "Recap"]
 MOST_LINES = 25
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+each_notebook = pytest.mark.parametrize("path", CHAPTERS + PAGES, ids=lambda path: path.stem)
 
 
 def tagged(notebook, tag):
@@ -41,7 +43,7 @@ def test_there_are_chapters():
     assert CHAPTERS
 
 
-@each_chapter
+@each_notebook
 def test_canonical_form(path):
     found = problems(read(path))
     assert not found, "\n".join(["run `megalodon-edu notebooks run` on it, and mend:", *found])
@@ -102,7 +104,27 @@ def test_readers_commit_to_an_answer_and_play(path):
     assert any("Explorer(" in cell.source for cell in code_cells(notebook))
 
 
+@each_notebook
+def test_links_lead_to_files(path):
+    markdown = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", markdown) if "://" not in link]
+    assert [link for link in links if not (path.parent / link).is_file()] == []
+
+
 @each_chapter
+def test_the_card_leads_to_the_map_and_the_glossary(path):
+    card = read(path).cells[1].source
+    assert [page.name for page in PAGES if f"]({page.name})" not in card] == []
+
+
+def test_the_map_leads_to_every_chapter():
+    index = "\n".join(cell.source for cell in read(PAGES[0]).cells)
+    assert [path.name for path in CHAPTERS if f"]({path.name})" not in index] == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in CHAPTERS + PAGES if code_cells(read(path))], ids=lambda path: path.stem
+)
 @pytest.mark.notebook
 @pytest.mark.timeout(240)
 def test_stored_outputs_are_what_the_code_prints(path):
