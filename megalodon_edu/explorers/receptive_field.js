@@ -107,7 +107,7 @@ function rowChart(state, parts) {
     legend: series.map(({ label, colour, dash }) => ({ label, colour, dash })),
     axes: {
       x: { domain: [-0.5, time - 0.5], label: "input s" },
-      y: { domain: [floor, 1.5], label: "influence", scale: "log" },
+      y: { domain: [floor, 4], label: "influence", scale: "log" },
     },
     marks: [
       { kind: "rule", name: "edge", x: parts.edge - 0.5, colour: "vermilion", label: "the chunk begins" },
