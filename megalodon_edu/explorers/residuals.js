@@ -31,35 +31,52 @@ const formulas = {
   },
 
   times(matrix, vector, scale = 1) {
-    return Float64Array.from(matrix, (row) => {
-      let sum = 0;
-      for (let k = 0; k < row.length; k += 1) sum += row[k] * vector[k];
-      return scale * sum;
-    });
+    const result = new Float64Array(matrix.length);
+    for (let row = 0; row < matrix.length; row += 1) result[row] = scale * formulas.dot(matrix[row], vector);
+    return result;
   },
   transposedTimes(matrix, vector, scale = 1) {
     const result = new Float64Array(matrix[0].length);
-    matrix.forEach((row, index) => {
-      for (let k = 0; k < row.length; k += 1) result[k] += scale * row[k] * vector[index];
-    });
+    for (let index = 0; index < matrix.length; index += 1) {
+      const factor = scale * vector[index];
+      if (factor === 0) continue;
+      const row = matrix[index];
+      for (let k = 0; k < row.length; k += 1) result[k] += factor * row[k];
+    }
     return result;
   },
-  add: (a, b) => a.map((value, k) => value + b[k]),
-  mean: (values) => values.reduce((sum, value) => sum + value, 0) / values.length,
-  squares: (values) => values.reduce((sum, value) => sum + value * value, 0),
-  rms: (rows) => Math.sqrt(rows.reduce((sum, row) => sum + formulas.squares(row), 0) / (rows.length * rows[0].length)),
+  dot(a, b) {
+    let sum = 0;
+    for (let k = 0; k < a.length; k += 1) sum += a[k] * b[k];
+    return sum;
+  },
+  add(a, b) {
+    const sum = new Float64Array(a.length);
+    for (let k = 0; k < a.length; k += 1) sum[k] = a[k] + b[k];
+    return sum;
+  },
+  mean(values) {
+    let sum = 0;
+    for (let k = 0; k < values.length; k += 1) sum += values[k];
+    return sum / values.length;
+  },
+  rms: (rows) => Math.sqrt(rows.reduce((sum, row) => sum + formulas.dot(row, row), 0) / (rows.length * rows[0].length)),
 
-  // LayerNorm, and the gradient that passes back through it.
+  // LayerNorm, and the gradient that passes back through it. Plain loops: this runs thousands of times per move.
   norm(x) {
     const mean = formulas.mean(x);
-    const variance = formulas.mean(x.map((value) => (value - mean) ** 2));
-    const factor = 1 / Math.sqrt(variance + EPSILON);
-    return { n: x.map((value) => (value - mean) * factor), factor };
+    const n = new Float64Array(x.length);
+    for (let k = 0; k < x.length; k += 1) n[k] = x[k] - mean;
+    const factor = 1 / Math.sqrt(formulas.dot(n, n) / n.length + EPSILON);
+    for (let k = 0; k < n.length; k += 1) n[k] *= factor;
+    return { n, factor };
   },
   normBack({ n, factor }, gradient) {
     const mean = formulas.mean(gradient);
-    const along = formulas.mean(gradient.map((value, k) => value * n[k]));
-    return gradient.map((value, k) => factor * (value - mean - n[k] * along));
+    const along = formulas.dot(gradient, n) / n.length;
+    const back = new Float64Array(n.length);
+    for (let k = 0; k < n.length; k += 1) back[k] = factor * (gradient[k] - mean - n[k] * along);
+    return back;
   },
 
   // One token through one block. What the way back needs is kept.
@@ -88,16 +105,14 @@ const formulas = {
     const atInput = formulas.add(atSum, back);
     return { gradient: variant === "two-hop" ? formulas.add(atInput, atEnd) : atInput, atUpdate: atSum };
   },
-  // ‖∂loss/∂W‖ of attention's matrix: W's gradient is a · Σ over tokens of (gradient at the update) ⊗ n.
+  // ‖∂loss/∂W‖ of attention's matrix, where ∂loss/∂W = a · Σ over tokens of (gradient at the update) ⊗ n. The square of
+  // its norm is a² Σ over pairs of tokens of (u_s · u_t)(n_s · n_t).
   mixerGradient(updates, normals, a) {
     let sum = 0;
-    for (let row = 0; row < updates[0].length; row += 1) {
-      for (let column = 0; column < normals[0].length; column += 1) {
-        const entry = updates.reduce((total, update, token) => total + update[row] * normals[token][column], 0);
-        sum += entry * entry;
-      }
-    }
-    return a * Math.sqrt(sum);
+    updates.forEach((u, s) => {
+      updates.forEach((other, t) => (sum += formulas.dot(u, other) * formulas.dot(normals[s], normals[t])));
+    });
+    return a * Math.sqrt(Math.max(sum, 0));
   },
 
   profile(variant, { constants, depth, attention, feed_forward: feedForward, start, rescale }) {
@@ -137,23 +152,23 @@ const formulas = {
 const FLOOR = 1e-9; // below this a picture with whole decades shows nothing more
 const DASHES = ["7 4", "2 4", undefined];
 
-// The domain and ticks of a logarithmic axis: 1, 2, 5 within a few decades, powers of ten beyond.
+// The domain and ticks of a logarithmic axis: from one of 1, 2, 5 to another within a few decades, whole decades beyond.
 function logAxis(values, label) {
   const positive = values.filter((value) => value > FLOOR);
-  const [low, high] = positive.length ? [Math.min(...positive) / 1.3, Math.max(...positive) * 1.3] : [0.1, 10];
-  const axis = { domain: [low, high], label, scale: "log" };
-  if (high / low > 1000) return axis;
-  const ticks = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) {
-    for (const factor of [1, 2, 5]) {
-      const tick = Number((factor * 10 ** power).toPrecision(3));
-      if (tick >= low && tick <= high) ticks.push([tick, plot.tickLabel(tick)]);
-    }
+  const [low, high] = positive.length ? [Math.min(...positive), Math.max(...positive)] : [0.1, 1];
+  const factors = high / low > 200 ? [1] : [1, 2, 5];
+  const candidates = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
+    candidates.push(...factors.map((factor) => Number((factor * 10 ** power).toPrecision(3))));
   }
-  return { ...axis, ticks };
+  const bottom = Math.max(...candidates.filter((tick) => tick <= low * 1.001));
+  const top = Math.min(...candidates.filter((tick) => tick >= high / 1.001 && tick > bottom));
+  const ticks = candidates.filter((tick) => tick >= bottom && tick <= top);
+  const axis = { domain: [bottom, top], label, scale: "log" };
+  return ticks.length > 7 ? axis : { ...axis, ticks: ticks.map((tick) => [tick, plot.tickLabel(tick)]) };
 }
 
-function profileChart(state, profiles, name, { title, label, axis }) {
+function profileChart(state, profiles, name, { title, label, axis, unit }) {
   const variants = state.bounds("variant");
   const colours = state.constants().colours;
   const chosen = state.get("variant");
@@ -163,7 +178,7 @@ function profileChart(state, profiles, name, { title, label, axis }) {
     title,
     label: `${label}: ${ends.join(", ")}.`,
     legend: variants.map((variant, at) => ({ label: variant, colour: colours[at], dash: DASHES[at] })),
-    axes: { x: { domain: [0, Math.max(...lines.map((line) => line.length - 1))], label: axis }, y: logAxis(lines.flat(), "") },
+    axes: { x: { domain: [0, Math.max(...lines.map((line) => line.length - 1))], label: axis }, y: logAxis(lines.flat(), unit) },
     marks: variants.map((variant, at) => ({
       kind: "line",
       name: `${name}-${variant}`,
@@ -185,7 +200,7 @@ function summary(state, profiles) {
     );
     return plot.html("tr", {}, plot.html("th", { scope: "row" }, variant), cells);
   });
-  const heads = ["", "stream, end : start", "gradient, start : end", "attention, last block"];
+  const heads = ["", "stream", "gradient", "weights"];
   return plot.html(
     "table",
     { class: "mx-table" },
@@ -217,39 +232,51 @@ function reading(state, profiles) {
   ];
 }
 
+const explanation = [
+  "The table: how many times the stream grows on its way up, the gradient on its way down; and the gradient of attention’s weights in the last block.",
+];
+
 function build(state) {
   let profiles = [];
   const computed = { draw: () => (profiles = formulas.profiles(state.all())) };
   const setter = (name) => ({ name, bounds: () => state.bounds(name), get: () => state.get(name), set: (value) => state.set({ [name]: value }) });
   const table = plot.html("div", { class: "mx-panel" });
   const parts = [
-    plot.select({ ...setter("variant"), label: "Told about", choices: () => state.bounds("variant") }),
+    plot.select({ ...setter("variant"), label: "Highlight", choices: () => state.bounds("variant") }),
     plot.slider({ ...setter("depth"), label: "Depth, blocks", step: 1, text: String }),
     plot.slider({ ...setter("attention"), label: "a, attention’s update", step: 0.05, text: (value) => plot.fixed(value, 2) }),
     plot.slider({ ...setter("feed_forward"), label: "f, feed-forward’s update", step: 0.05, text: (value) => plot.fixed(value, 2) }),
     plot.slider({ ...setter("start"), label: "Stream at the start", scale: "log" }),
-    plot.checkbox({ ...setter("rescale"), label: "rescale the feed-forward: f · 0.1 · 0.5 to the power of the block" }),
+    plot.checkbox({ ...setter("rescale"), label: "rescale: f · 0.1 · 0.5ˡ in block l" }),
     plot.chart(() =>
-      profileChart(state, profiles, "stream", { title: "The stream, RMS of x", label: "Size of the stream", axis: "blocks passed" }),
+      profileChart(state, profiles, "stream", {
+        title: "The stream on its way up",
+        label: "Size of the stream",
+        axis: "blocks passed",
+        unit: "RMS of x",
+      }),
     ),
     plot.chart(() =>
       profileChart(state, profiles, "gradient", {
-        title: "What comes back, RMS of ∂loss/∂x",
+        title: "The gradient on its way down",
         label: "Size of the gradient",
         axis: "blocks passed",
+        unit: "RMS of ∂loss/∂x",
       }),
     ),
     plot.chart(() =>
       profileChart(state, profiles, "attention", {
-        title: "Gradient of attention’s weights, norm",
+        title: "The gradient of attention’s weights",
         label: "Norm of the gradient of attention's weights",
         axis: "block",
+        unit: "norm",
       }),
     ),
     { node: table, draw: () => table.replaceChildren(summary(state, profiles)) },
     plot.sentence(() => reading(state, profiles)),
+    plot.sentence(() => explanation),
   ];
-  const [variant, depth, attention, feedForward, start, rescale, stream, gradient, weights, panel, text] = parts.map((part) => part.node);
+  const [variant, depth, attention, feedForward, start, rescale, stream, gradient, weights, panel, text, note] = parts.map((part) => part.node);
   return {
     title: "Three ways through a deep stack",
     hint: "Random stand-ins for attention and feed-forward, six tokens, width 32. Every variant has the same weights.",
@@ -257,7 +284,7 @@ function build(state) {
       "div",
       {},
       plot.html("div", { class: "mx-controls" }, variant, depth, attention, feedForward, start, rescale),
-      plot.html("div", { class: "mx-columns" }, stream, gradient, weights, plot.html("div", {}, panel, text)),
+      plot.html("div", { class: "mx-columns" }, stream, gradient, weights, plot.html("div", { class: "mx-stack mx-reading" }, panel, text, note)),
     ),
     parts: [computed, ...parts],
   };

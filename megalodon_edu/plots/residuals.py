@@ -197,13 +197,15 @@ def rescaled_updates(
     figure, axes = style.figure(height=3.6)
     for (name, sizes), color, line in zip(updates.items(), (style.BLUE, style.VERMILION), ("-", "--"), strict=False):
         axes.plot(sizes, color=color, linestyle=line, marker="o", markersize=3)
-        style.label_line(axes, len(sizes) - 1, sizes[-1], name, color, ha="right", xytext=(-9, -6))
+        style.label_line(axes, len(sizes) - 1, sizes[-1], name, color, ha="right", va="top", xytext=(-2, -5))
     last = max(map(len, updates.values())) - 1
     for dtype in dtypes:
         lost = torch.finfo(dtype).eps / 2
         axes.axhline(lost, color=style.GREY, linewidth=1)
-        words = f"added to a 1, {str(dtype).removeprefix('torch.')} loses what is smaller"
+        words = f"below: lost beside a 1 in {str(dtype).removeprefix('torch.')}"
         style.label_line(axes, last, lost, words, style.GREY, ha="right", xytext=(0, 3))
-    axes.set(yscale="log", xlabel="block", ylabel="RMS of the update", title="What each block adds at the start")
+    low, high = (extreme(map(extreme, updates.values())) for extreme in (min, max))
+    axes.set(yscale="log", ylim=(low / 50, 3 * high), xlabel="block", ylabel="RMS of the update")
+    axes.set_title("What each block adds at the start")
     axes.yaxis.set_minor_locator(NullLocator())
     return figure
