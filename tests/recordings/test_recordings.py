@@ -64,3 +64,11 @@ def test_the_score_in_the_readme_is_the_recorded_one():
 def test_an_unknown_recording_is_refused():
     with pytest.raises(ValueError, match="name must be one of .*tiny_cpu.*, got 'huge_gpu'"):
         recording("huge_gpu")
+
+
+def test_the_readme_says_what_the_recording_of_bookworm_says():
+    about = recording("bookworm").about
+    said = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+    assert f"Megalodon of {about['parameters'] / 1e6:.2f} million parameters" in said
+    assert f"for {about['seconds'] / 60:.1f} minutes on one H100" in said and "H100" in about["environment"]["device"]
+    assert f"needs {about['validation']['bits_per_byte']:.3f} bits per byte of the validation split" in said
