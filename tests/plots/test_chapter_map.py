@@ -1,11 +1,12 @@
 import re
 from pathlib import Path
 
-import nbformat
+import pytest
 from matplotlib.patches import FancyArrowPatch
 
 from megalodon_edu.plots.chapter_map import CHAPTERS, chapter_map
 
+nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed")
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
