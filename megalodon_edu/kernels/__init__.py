@@ -1,0 +1,20 @@
+"""Triton twins of the operators in `ops`, with the same signatures. `availability` says whether they can run.
+
+This package imports without Triton. The modules of the kernels need it, and are imported when a kernel is asked for.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from megalodon_edu.kernels.availability import require_installed
+
+HOMES: dict[str, str] = {}
+"""The module of each kernel."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a kernel's module. Raises ImportError where Triton is not installed."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_installed()
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
