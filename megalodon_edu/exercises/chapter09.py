@@ -78,8 +78,8 @@ def _check_layer(answer: Any, sizes: dict[str, Any], chunk: int, context: int) -
         raise Diagnosis(mistakes[value])
     shown = ", ".join(f"{name}={size}" for name, size in {**sizes, "chunk": chunk, "context": context}.items())
     raise Diagnosis(
-        f"with {shown} it is {right:,} FLOPs (projections {projections:,}, feed-forward {feed_forward:,}, attention {attention:,}); "
-        f"yours says {value:,.0f}."
+        f"with {shown} it is {right:,} FLOPs (projections {projections:,}, feed-forward {feed_forward:,}, "
+        f"attention {attention:,}); yours says {value:,.0f}."
     )
 
 
@@ -190,7 +190,7 @@ def run_on_ranks(answer: Any) -> None:
 )
 def chunked_pairs(answer: Any) -> None:
     """`chunked_pairs(tokens, chunk)`: the pairs of query and key that chunked attention compares."""
-    for tokens, chunk in ((6, 3), (6, 6), (1, 4), (7, 3), (5, 8), (100, 7)):
+    for tokens, chunk in ((6, 3), (6, 6), (7, 3), (1, 4), (5, 8), (100, 7)):
         found = expect_number(answer(tokens, chunk), "the number of pairs")
         right = cost_model.attended_pairs(tokens, chunk)
         if found == right:
@@ -199,7 +199,7 @@ def chunked_pairs(answer: Any) -> None:
         whole = chunk * (chunk + 1) // 2
         shown = f"for {tokens} tokens in chunks of {chunk}"
         if found == -(-tokens // chunk) * whole:
-            raise Diagnosis(f"{shown} you count the last chunk as full. It holds {rest} tokens.")
+            raise Diagnosis(f"{shown} you count the last chunk as full. It holds {rest} of {chunk} tokens.")
         if found == full * whole:
             raise Diagnosis(f"{shown} the {rest} tokens after the last full chunk are not counted.")
         if found == full * whole + rest * chunk:
