@@ -25,6 +25,7 @@ PART_COLORS = {
     "feed-forward": style.GREEN,
 }
 STATE_COLORS = {"keys": style.SKY, "values": style.BLUE, "CEMA": style.ORANGE, "norm": style.PINK}
+FRESH: dict[str, Any] = {"color": style.ORANGE, "linestyle": (0, (2, 2))}
 SURPRISE = LinearSegmentedColormap.from_list("surprise", ["#FFFFFF", "#F7D9A8", style.ORANGE, style.VERMILION])
 MOST_BITS = 10.0
 LINE = 78  # characters in a line of a page
@@ -215,9 +216,9 @@ def half_lives(before: Sequence[npt.ArrayLike], after: Sequence[npt.ArrayLike], 
     """For each layer, the half-lives of all its modes from the shortest to the longest, before and after training."""
     figure, panels = style.figure(1, len(after), width=9.6, height=3.0, sharey=True)
     for number, (axes, first, last) in enumerate(zip(np.atleast_1d(panels), before, after, strict=True)):
-        for lives, color, name in ((first, style.GREY, "fresh"), (last, style.BLUE, "trained")):
+        for lives, name, look in ((last, "trained", {"color": style.BLUE}), (first, "fresh", FRESH)):
             ordered = np.sort(np.ravel(np.asarray(lives, dtype=float)))
-            axes.plot(np.linspace(0, 100, len(ordered)), ordered, color=color, label=name)
+            axes.plot(np.linspace(0, 100, len(ordered)), ordered, label=name, **look)
         axes.axhline(chunk_size, color=style.VERMILION, linestyle="--", linewidth=1.2)
         axes.set(title=f"layer {number}", xlabel="share of the modes, %", xlim=(0, 100))
     first_panel = np.atleast_1d(panels)[0]
@@ -229,15 +230,18 @@ def half_lives(before: Sequence[npt.ArrayLike], after: Sequence[npt.ArrayLike], 
 
 
 @style.styled
-def bits_by_place(edges: Sequence[int], curves: Mapping[str, npt.ArrayLike]) -> Figure:
-    """Bits per byte by the place in the chunk: bin i holds the places edges[i] .. edges[i + 1] - 1."""
+def bits_by_place(edges: Sequence[int], curves: Mapping[str, Sequence[float]]) -> Figure:
+    """Bits per byte by the place in the chunk: bin i holds the places edges[i] .. edges[i + 1] - 1.
+
+    A curve may have fewer values than there are bins; the last ones are then missing.
+    """
     figure, axes = style.figure(width=7.6, height=3.6)
     bins = list(pairwise(edges))
     at = np.arange(len(bins))
     looks = zip(curves.items(), (style.BLUE, style.ORANGE, style.GREEN, style.VERMILION), "os^D", strict=False)
     for (name, values), color, marker in looks:
-        axes.plot(at, np.asarray(values), color=color, marker=marker, markersize=5, label=name)
+        axes.plot(at[: len(values)], values, color=color, marker=marker, markersize=5, label=name)
     labels = [str(first) if last - first == 1 else f"{first}-{last - 1}" for first, last in bins]
     axes.set(xticks=at, xticklabels=labels, xlabel="place in the chunk", ylabel="bits per byte", ylim=(0, None))
-    axes.legend(loc="upper right", title="kept at a chunk's edge", title_fontsize=9, alignment="left")
+    axes.legend(loc="upper right", title="lost at the edge", title_fontsize=9, alignment="left")
     return figure
