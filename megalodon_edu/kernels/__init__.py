@@ -8,7 +8,9 @@ from typing import Any
 
 from megalodon_edu.kernels.availability import require_installed
 
-HOMES: dict[str, str] = {}
+HOMES = {
+    "timestep_norm_triton": "timestep_norm",
+}
 """The module of each kernel."""
 
 

@@ -33,6 +33,7 @@ def interpreting() -> bool:
     return not isinstance(standard.sum, JITFunction)
 
 
+@cache
 def why_not(device: torch.device | str) -> str | None:
     """Return a sentence that says why no kernel runs on this device, or None if kernels do."""
     device = torch.device(device)
