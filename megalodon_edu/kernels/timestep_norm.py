@@ -28,6 +28,8 @@ Every sum has a fixed order: the same input gives the same bits.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 # (Kernels have no types: Triton compiles them for those they meet.)
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -35,6 +37,7 @@ import triton
 import triton.language as tl
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import require_kernels
 from megalodon_edu.ops.timestep_norm import TimestepNormState, _check
@@ -430,11 +433,11 @@ def _input_gradient(
 
 # Launchers.
 
-ROW = 128
-"""Features that a program takes of one token, at least: shorter pieces of a row waste memory transactions."""
+ROW = 64
+"""Features that a program takes of one token, or a whole group: 64 in bfloat16 are one line of 128 bytes."""
 
-TILE = 8192
-"""Values in a program's tile, as far as a group is not wider."""
+TILE = 4096
+"""Values in a program's tile, unless one token of one group has more."""
 
 LONGEST_BLOCK = 64
 """Tokens in a block, at most."""
@@ -485,8 +488,7 @@ def _count_tokens(padding_mask: Tensor | None) -> tuple[Tensor | None, Tensor | 
     return seen, (seen == 0).sum(1)
 
 
-@torch.library.custom_op("megalodon_edu::timestep_norm", mutates_args=())
-def _forward(
+def _launch_forward(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -525,26 +527,7 @@ def _forward(
     return y, last_mean, last_var, origin, running_mean, running_rstd
 
 
-@_forward.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    count: Tensor,
-    mean: Tensor,
-    var: Tensor,
-    padding_mask: Tensor | None,
-    groups: int,
-    eps: float,
-    keep: bool,
-) -> tuple[Tensor, ...]:
-    running = (mean.new_empty(x.shape[0], groups, x.shape[1] if keep else 0) for _ in range(2))
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return y, *(mean.new_empty(mean.shape) for _ in range(3)), *running
-
-
-@torch.library.custom_op("megalodon_edu::timestep_norm_backward", mutates_args=())
-def _backward(
+def _launch_backward(
     dy: Tensor,
     last_mean_grad: Tensor | None,
     last_var_grad: Tensor | None,
@@ -586,6 +569,61 @@ def _backward(
     return dx, block_weight.sum(0).to(weight.dtype), block_bias.sum(0).to(weight.dtype), dmean, dvar
 
 
+# Autograd, and the operators by which torch.compile knows the kernels.
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, weight, _, count, mean, _, padding_mask, ctx.groups, _, _ = inputs
+    ctx.set_materialize_grads(False)  # μ and r of every token have no gradient: no zeros in their shape
+    ctx.save_for_backward(x, weight, count, mean, padding_mask, *output[3:])
+
+
+def _differentiate(launch: Callable[..., tuple[Tensor, ...]], ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+    x, weight, count, mean, padding_mask, *kept = ctx.saved_tensors
+    dy = torch.zeros_like(x) if gradients[0] is None else gradients[0]
+    found = launch(dy, *gradients[1:3], x, weight, count, mean, padding_mask, ctx.groups, *kept)
+    dx, dweight, dbias, dmean, dvar = found
+    return dx, dweight, dbias, None, dmean, dvar, None, None, None, None
+
+
+class TimestepNormFunction(torch.autograd.Function):
+    """The kernels outside a compiled graph, where the operators below would only add time on the host."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, ...]:
+        output = _launch_forward(*inputs)
+        _save(ctx, inputs, output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+        return _differentiate(_launch_backward, ctx, *gradients)
+
+
+_forward = torch.library.custom_op("megalodon_edu::timestep_norm", _launch_forward, mutates_args=())
+_backward = torch.library.custom_op("megalodon_edu::timestep_norm_backward", _launch_backward, mutates_args=())
+_forward.register_autograd(partial(_differentiate, _backward), setup_context=_save)
+
+
+@_forward.register_fake
+def _(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    count: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    padding_mask: Tensor | None,
+    groups: int,
+    eps: float,
+    keep: bool,
+) -> tuple[Tensor, ...]:
+    running = (mean.new_empty(x.shape[0], groups, x.shape[1] if keep else 0) for _ in range(2))
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return y, *(mean.new_empty(mean.shape) for _ in range(3)), *running
+
+
 @_backward.register_fake
 def _(
     dy: Tensor,
@@ -606,26 +644,6 @@ def _(
     return dx, *parameters, *(mean.new_empty(mean.shape) for _ in range(2))
 
 
-# Autograd.
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, weight, _, count, mean, _, padding_mask, ctx.groups, _, _ = inputs
-    ctx.set_materialize_grads(False)  # μ and r of every token have no gradient: no zeros in their shape
-    ctx.save_for_backward(x, weight, count, mean, padding_mask, *output[3:])
-
-
-def _differentiate(ctx: Any, dy: Tensor | None, last_mean: Tensor | None, last_var: Tensor | None, *_: None) -> Any:
-    x, weight, count, mean, padding_mask, *kept = ctx.saved_tensors
-    dy = torch.zeros_like(x) if dy is None else dy
-    found = _backward(dy, last_mean, last_var, x, weight, count, mean, padding_mask, ctx.groups, *kept)
-    dx, dweight, dbias, dmean, dvar = found
-    return dx, dweight, dbias, None, dmean, dvar, None, None, None, None
-
-
-_forward.register_autograd(_differentiate, setup_context=_save)
-
-
 def timestep_norm_triton(
     x: Float[Tensor, "batch time channel"],
     weight: Float[Tensor, " channel"],
@@ -644,6 +662,11 @@ def timestep_norm_triton(
         raise TypeError(f"x must be float32, float16 or bfloat16, got {x.dtype}; use the torch face for float64")
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias, mean, var))
     given = None if padding_mask is None else mask
-    y, last_mean, last_var, *_ = _forward(x, weight, bias, count, mean, var, given, groups, eps, keep)
+    forward: Callable[..., tuple[Tensor, ...]] = _launch_forward
+    if torch.compiler.is_compiling():
+        forward = _forward
+    elif keep:
+        forward = TimestepNormFunction.apply
+    y, last_mean, last_var, *_ = forward(x, weight, bias, count, mean, var, given, groups, eps, keep)
     tokens = x.shape[1] if given is None else (~given).sum(1)
     return y, TimestepNormState(count + tokens, last_mean, last_var)
