@@ -216,9 +216,9 @@ const heading = (text) => plot.html("th", { scope: "col" }, text);
 const row = (name, ...cells) =>
   plot.html("tr", {}, plot.html("th", { scope: "row" }, name), ...cells.map((text) => plot.html("td", {}, text)));
 
-function table(rows) {
+function table(corner, rows) {
   const body = plot.html("tbody");
-  const head = plot.html("tr", {}, heading(""), heading("Transformer"), heading("Megalodon"));
+  const head = plot.html("tr", {}, heading(corner), heading("Transformer"), heading("Megalodon"));
   const node = plot.html("table", { class: "mx-table mx-numbers" }, plot.html("thead", {}, head), body);
   return { node, draw: () => body.replaceChildren(...rows()) };
 }
@@ -241,9 +241,9 @@ function limitRows(state) {
   const { walls, fits } = formulas.values(state.all());
   return Object.keys(state.constants().gpus).map((name, index) =>
     row(
-      `fits into ${name}`,
-      walls[index] ? `up to ${plainTokens(walls[index])} tokens` : "never",
-      fits[index] ? "any length" : "not at every length",
+      name,
+      walls[index] ? `${plainTokens(walls[index])} tokens` : "never",
+      fits[index] ? "any length" : "not always",
     ),
   );
 }
@@ -277,8 +277,8 @@ function build(state) {
   const chunk = choice("chunk", "Megalodon’s chunk");
   const chart = plot.chart(() => costChart(state), { height: 320 });
   const text = plot.sentence(() => reading(state));
-  const costs = table(() => costRows(state));
-  const limits = table(() => limitRows(state));
+  const costs = table("cost", () => costRows(state));
+  const limits = table("fits into", () => limitRows(state));
   const note = plot.sentence(() => [
     "1 GB is 10⁹ bytes. Everything is for all texts at once. Megalodon is counted just before a chunk is full, a training step in float32 with Adam.",
   ]);
