@@ -1,4 +1,4 @@
-"""Timestep Norm in Triton: three launches forward, three backward and two sums, statistics in float32.
+"""Timestep Norm in Triton: three launches forward, three backward and a sum, statistics in float32.
 
     μ_t  = (n_0 μ_0 + Σ_{s≤t} m_s) / n_t                   m_s, v_s: mean and biased variance of token s in its group
     S_t  = n_0 σ²_0 + Σ_{s≤t} [v_s + (n_{s-1} / n_s) (m_s - μ_{s-1})²]               σ²_t = S_t / n_t
@@ -443,6 +443,8 @@ LONGEST_BLOCK = 64
 """Tokens in a block, at most."""
 
 WARPS = 4
+"""Warps of 32 threads in a program."""
+
 SCAN_TILE = (128, 4)
 """Blocks and groups that the scan over blocks takes at once."""
 
@@ -502,9 +504,10 @@ def _launch_forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """y, the last mean and var, and for the backward pass (if kept) the origin, μ and r of every token."""
     require_kernels(x.device)
-    x, count, mean, var = x.contiguous(), count.contiguous(), mean.contiguous(), var.contiguous()
+    x, weight, bias, count, mean, var = (given.contiguous() for given in (x, weight, bias, count, mean, var))
     batch, length, channels = x.shape
-    width, blocks = channels // groups, Blocks.of(length, groups, channels // groups)
+    width = channels // groups
+    blocks = Blocks.of(length, groups, width)
     seen, first = _count_tokens(padding_mask)
     y, origin, last_mean, last_var = torch.empty_like(x), *(torch.empty_like(mean) for _ in range(3))
     block_mean, block_square, start_mean, start_square = mean.new_empty(4, batch, blocks.number, groups)
@@ -513,9 +516,7 @@ def _launch_forward(
     scan = {"GROUPS": groups, "HAS_PADDING": seen is not None, "BLOCK_TIME": blocks.time, **_scan_launch(groups)}
     tiles, scans = (batch * blocks.number * blocks.group_blocks,), (batch * scan["GROUP_BLOCKS"],)
     with torch.cuda.device_of(x):
-        _block_statistics[tiles](
-            x, seen, first, origin, block_mean, block_square, length, blocks.number, **shape
-        )  # fmt: skip
+        _block_statistics[tiles](x, seen, first, origin, block_mean, block_square, length, blocks.number, **shape)
         _scan_statistics[scans](
             seen, origin, block_mean, block_square, count, mean, var,
             start_mean, start_square, last_mean, last_var, length, blocks.number, **scan,
@@ -540,23 +541,24 @@ def _launch_backward(
     origin: Tensor,
     running_mean: Tensor,
     running_rstd: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of x, weight, bias, and the mean and var of the incoming state."""
-    dy, x, count, mean = dy.contiguous(), x.contiguous(), count.contiguous(), mean.contiguous()
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of x, of weight and bias (2, channel), and of the mean and var of the incoming state."""
+    dy, x, weight, count, mean = (given.contiguous() for given in (dy, x, weight, count, mean))
     batch, length, channels = x.shape
-    width, blocks = channels // groups, Blocks.of(length, groups, channels // groups)
+    width = channels // groups
+    blocks = Blocks.of(length, groups, width)
     seen, _ = _count_tokens(padding_mask)
     last = [torch.zeros_like(mean) if grad is None else grad.contiguous() for grad in (last_mean_grad, last_var_grad)]
     dx, dmean, dvar = torch.empty_like(x), torch.empty_like(mean), torch.empty_like(mean)
     block_u, block_q, future_u, future_q = mean.new_empty(4, batch, blocks.number, groups)
-    block_weight, block_bias = mean.new_empty(2, batch * blocks.number, channels)
+    parameters = mean.new_empty(2, batch * blocks.number, channels)
     shape = {"GROUPS": groups, "WIDTH": width, "HAS_PADDING": seen is not None, **blocks.launch()}
     scan = {"GROUPS": groups, "HAS_PADDING": seen is not None, **_scan_launch(groups)}
     tiles, scans = (batch * blocks.number * blocks.group_blocks,), (batch * scan["GROUP_BLOCKS"],)
     with torch.cuda.device_of(x):
         _block_gradients[tiles](
             dy, x, weight, seen, origin, count, running_mean, running_rstd,
-            block_u, block_q, block_weight, block_bias, length, blocks.number, **shape,
+            block_u, block_q, *parameters, length, blocks.number, **shape,
         )  # fmt: skip
         _scan_gradients[scans](
             seen, origin, running_mean, block_u, block_q, count, mean, *last,
@@ -566,7 +568,7 @@ def _launch_backward(
             dy, x, weight, seen, origin, count, running_mean, running_rstd, future_u, future_q,
             dx, length, blocks.number, **shape,
         )  # fmt: skip
-    return dx, block_weight.sum(0).to(weight.dtype), block_bias.sum(0).to(weight.dtype), dmean, dvar
+    return dx, parameters.sum(1), dmean, dvar
 
 
 # Autograd, and the operators by which torch.compile knows the kernels.
@@ -582,7 +584,7 @@ def _differentiate(launch: Callable[..., tuple[Tensor, ...]], ctx: Any, *gradien
     x, weight, count, mean, padding_mask, *kept = ctx.saved_tensors
     dy = torch.zeros_like(x) if gradients[0] is None else gradients[0]
     found = launch(dy, *gradients[1:3], x, weight, count, mean, padding_mask, ctx.groups, *kept)
-    dx, dweight, dbias, dmean, dvar = found
+    dx, (dweight, dbias), dmean, dvar = found
     return dx, dweight, dbias, None, dmean, dvar, None, None, None, None
 
 
@@ -640,8 +642,7 @@ def _(
     running_rstd: Tensor,
 ) -> tuple[Tensor, ...]:
     dx = torch.empty_like(x, memory_format=torch.contiguous_format)
-    parameters = (weight.new_empty(weight.shape) for _ in range(2))
-    return dx, *parameters, *(mean.new_empty(mean.shape) for _ in range(2))
+    return dx, mean.new_empty(2, x.shape[2]), *(mean.new_empty(mean.shape) for _ in range(2))
 
 
 def timestep_norm_triton(
