@@ -155,7 +155,7 @@ function layerChart(state, found) {
 
 function layerTable(state, parts) {
   const cell = (tag, text, attributes = {}) => plot.html(tag, attributes, text);
-  const head = ["One layer keeps", "numbers", "bytes"].map((text) => cell("th", text, { scope: "col" }));
+  const head = ["in one layer", "numbers", "bytes"].map((text) => cell("th", text, { scope: "col" }));
   const body = plot.html("tbody");
   const node = plot.html("table", { class: "mx-table mx-numbers" }, plot.html("thead", {}, plot.html("tr", {}, head)), body);
   function draw() {
@@ -163,9 +163,9 @@ function layerTable(state, parts) {
     const held = state.get("tokens") % state.get("chunk_size");
     const [keys, values, CEMA, norm] = parts().here.slice(2);
     const rows = [
-      ["keys of the open chunk", `${tokensText(held)} × ${tokensText(model.z_dim)}`, keys],
-      ["values of the open chunk", `${tokensText(held)} × ${tokensText(model.value_dim)}`, values],
-      ["CEMA’s h, complex", `${tokensText(model.model_dim)} × ${model.cema_ndim}`, CEMA],
+      ["keys", `${tokensText(held)} × ${tokensText(model.z_dim)}`, keys],
+      ["values", `${tokensText(held)} × ${tokensText(model.value_dim)}`, values],
+      ["CEMA’s h", `${tokensText(model.model_dim)} × ${model.cema_ndim}`, CEMA],
       ["norm’s n, m, v", `1 + 2 × ${model.norm_num_groups}`, norm],
     ];
     body.replaceChildren(
