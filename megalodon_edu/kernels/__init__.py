@@ -9,6 +9,7 @@ from typing import Any
 from megalodon_edu.kernels.availability import require_installed
 
 HOMES = {
+    "complex_ema_triton": "complex_ema",
     "timestep_norm_triton": "timestep_norm",
 }
 """The module of each kernel."""

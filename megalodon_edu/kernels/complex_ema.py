@@ -1,0 +1,890 @@
+"""CEMA in Triton: matrix products inside chunks, forward and backward.
+
+    h_t = q h_{t-1} + p x_t     y_t = Re Σ_mode η h_t + skip x_t     q = (1 - α δ) exp(i θ), p = α
+
+Megalodon (arXiv:2404.08801), Eq 2-3. Cut time into chunks of T steps. For each channel, x and y of one chunk and the
+state h before it obey
+
+    y = K x + Re(V h)           K_{t,s} = Re Σ_mode η p q^{t-s} + skip [t = s]  for s ≤ t       V_t = η q^{t+1}
+    h' = q^T h + W x            W_s = p q^{T-1-s}
+
+so that all steps of a chunk are three products for the tensor cores. Other sequences, and other stretches of the same
+sequence ("segments"), give the columns of x and h; a program takes 16 channels and 16 columns and walks the chunks of
+its segments side by side, with the states in registers. Forward: (1) the matrices, powers of q in float64 rounded once,
+(2) a walk from zero states that finds what each segment adds, (3) the state before every segment, (4) a second walk
+from those states that writes y. x is read twice, y written once.
+
+Backward. With the gradient g of the state, the transposed equations are a CEMA that runs backwards in time:
+
+    dx = Kᵀ dy + Re(Wᵀ g')      g = conj(q^T) g' + Vᵀ dy
+
+The same walk does it, with V and W exchanged, and sums dW = g' xᵀ on its way. A last walk, forwards, sums dV = dy hᵀ,
+dK = dy xᵀ and d(q^T) = Σ Vᵀdy conj(z), where z = ∂h/∂(q^T) is carried beside h. One more kernel takes these
+sums back to alpha, delta, theta, eta and skip. Every sum has a fixed order: the same input gives the same bits.
+
+A rest shorter than a chunk is a second, single chunk with r < T steps: W_s = p q^{r-1-s}, and q^r for q^T.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float
+from torch import Tensor
+
+from megalodon_edu.arguments import (
+    require_bool,
+    require_device_of,
+    require_finite,
+    require_floating,
+    require_tensor,
+)
+from megalodon_edu.kernels.availability import interpreting, require_kernels
+from megalodon_edu.ops.complex_ema import ComplexModes, Modes, Sequence, State, _check_coefficients
+from megalodon_edu.ops.recurrence import check_sequence
+
+# --- Kernels. Complex numbers are pairs (r, i). Dimensions: channel, column, then time t or mode n. ---
+
+
+SIZES = ["first", "end", "length", "batch", "segments", "per_segment"]
+"""Arguments that take every value: a kernel compiled for each would be compiled again and again."""
+
+
+@triton.jit
+def _power(decay, angle, exponent, phase):
+    """q^exponent · exp(i phase · angle) in float64, as a pair."""
+    size = tl.exp(exponent * tl.log(decay))
+    turn = (exponent + phase) * angle
+    return size * tl.cos(turn), size * tl.sin(turn)
+
+
+@triton.jit
+def _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES: tl.constexpr):
+    """alpha, delta, decay, theta and eta of one channel in float64, each (n, 1); padded modes are silent."""
+    at, exists = channel * MODES + n[:, None], n[:, None] < MODES
+    alpha = tl.load(alpha_ptr + at, exists, 0.0).to(tl.float64)
+    delta = tl.load(delta_ptr + at, exists, 0.0).to(tl.float64)
+    theta = tl.load(theta_ptr + at, exists, 0.0).to(tl.float64)
+    eta_r = tl.load(eta_ptr + 2 * at, exists, 0.0).to(tl.float64)
+    eta_i = tl.load(eta_ptr + 2 * at + 1, exists, 0.0).to(tl.float64)
+    decay = tl.maximum(1 - alpha * delta, 1e-200)  # its logarithm must be finite; the square is 0 again
+    return alpha, delta, decay, theta, eta_r, eta_i
+
+
+@triton.jit(do_not_specialize=["steps", "jump_steps"])
+def _matrices_kernel(
+    alpha_ptr,
+    delta_ptr,
+    theta_ptr,
+    eta_ptr,
+    skip_ptr,
+    lags_ptr,
+    read_ptr,
+    write_ptr,
+    across_ptr,
+    jump_ptr,
+    steps,
+    jump_steps,
+    CHANNELS: tl.constexpr,
+    MODES: tl.constexpr,
+    PHASE: tl.constexpr,
+    TILE_MODES: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """K's first column (lags), V (read), W (write), q^steps (across) and q^jump_steps (jump) of one channel."""
+    channel = tl.program_id(0).to(tl.int64)
+    n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
+    alpha, _, decay, theta, eta_r, eta_i = _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES)
+    e = t[None, :].to(tl.float64)
+
+    power_r, power_i = _power(decay, theta, e, PHASE)  # n t
+    lags = tl.sum(alpha * (eta_r * power_r - eta_i * power_i), 0)  # t
+    skip = tl.load(skip_ptr + channel).to(tl.float64)
+    tl.store(lags_ptr + channel * CHUNK + t, lags + tl.where(t == 0, skip, 0.0))
+
+    at = (channel * TILE_MODES + n[:, None]) * CHUNK + t[None, :]
+    imaginary = CHANNELS * TILE_MODES * CHUNK  # the imaginary parts lie behind all the real ones
+    power_r, power_i = _power(decay, theta, e + 1, 0)
+    tl.store(read_ptr + at, eta_r * power_r - eta_i * power_i)
+    tl.store(read_ptr + imaginary + at, -(eta_r * power_i + eta_i * power_r))  # Re(V h) = Vr hr + Vi hi
+
+    left = (steps - 1 - t)[None, :]
+    power_r, power_i = _power(decay, theta, tl.maximum(left, 0).to(tl.float64), PHASE)
+    tl.store(write_ptr + at, tl.where(left >= 0, alpha * power_r, 0.0))
+    tl.store(write_ptr + imaginary + at, tl.where(left >= 0, alpha * power_i, 0.0))
+
+    at = channel * TILE_MODES + n[:, None]
+    imaginary = CHANNELS * TILE_MODES
+    power_r, power_i = _power(decay, theta, steps.to(tl.float64), 0)
+    tl.store(across_ptr + at, power_r)
+    tl.store(across_ptr + imaginary + at, power_i)
+    power_r, power_i = _power(decay, theta, jump_steps.to(tl.float64), 0)
+    tl.store(jump_ptr + at, power_r)
+    tl.store(jump_ptr + imaginary + at, power_i)
+
+
+@triton.jit
+def _place(
+    CHANNELS: tl.constexpr, columns, TILE_MODES: tl.constexpr, TILE_CHANNELS: tl.constexpr, TILE_COLUMNS: tl.constexpr
+):
+    """The channels, columns and modes of a program; neighbouring programs share rows of memory."""
+    channel = tl.program_id(0) * TILE_CHANNELS + tl.arange(0, TILE_CHANNELS)
+    column = tl.program_id(1) * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)
+    return channel, channel < CHANNELS, column, column < columns, tl.arange(0, TILE_MODES)
+
+
+@triton.jit
+def _segment_place(column, first, length, batch, per_segment, CHUNK: tl.constexpr):
+    """Time and row of memory of the first chunk's steps, for the segment of every column (column, t)."""
+    time = first + (column // batch * per_segment * CHUNK)[:, None] + tl.arange(0, CHUNK)[None, :]
+    return time, (column % batch).to(tl.int64)[:, None] * length + time
+
+
+@triton.jit
+def _tile_place(time, row, chunk, end, is_column, channel, CHANNELS: tl.constexpr, CHUNK: tl.constexpr):
+    """Where the numbers (column, t, channel) of a chunk lie, and which exist; `time` and `row` are of chunk 0."""
+    exists = (time + chunk * CHUNK < end) & is_column[:, None]
+    at = (row + chunk * CHUNK)[:, :, None] * CHANNELS + channel[None, None, :]
+    return at, exists[:, :, None] & (channel < CHANNELS)[None, None, :]
+
+
+@triton.jit
+def _channel_first(tile, OPERAND: tl.constexpr):
+    """(column, t, channel), as memory holds it, to (channel, column, t): one matrix for every channel."""
+    return tl.permute(tile.to(OPERAND), (2, 0, 1))
+
+
+@triton.jit
+def _load_matrix(
+    ptr,
+    channel,
+    is_channel,
+    CHANNELS: tl.constexpr,
+    TILE_MODES: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BY_TIME: tl.constexpr,
+):
+    """Both parts of V or W, (channel, t, n) if BY_TIME, else (channel, n, t)."""
+    n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
+    inner = t[:, None] + n[None, :] * CHUNK if BY_TIME else t[None, :] + n[:, None] * CHUNK
+    at = channel.to(tl.int64)[:, None, None] * (TILE_MODES * CHUNK) + inner[None, :, :]
+    imaginary = CHANNELS * (TILE_MODES * CHUNK)
+    exists = is_channel[:, None, None]
+    return tl.load(ptr + at, exists, 0.0), tl.load(ptr + imaginary + at, exists, 0.0)
+
+
+@triton.jit
+def _load_across(ptr, channel, is_channel, n, CHANNELS: tl.constexpr, TILE_MODES: tl.constexpr):
+    """q^T, (channel, 1, n)."""
+    at = channel[:, None, None] * TILE_MODES + n[None, None, :]
+    exists = is_channel[:, None, None]
+    return tl.load(ptr + at, exists, 0.0), tl.load(ptr + CHANNELS * TILE_MODES + at, exists, 0.0)
+
+
+@triton.jit
+def _state_place(column, is_column, channel, is_channel, n, CHANNELS: tl.constexpr, MODES: tl.constexpr):
+    """Where the states (column, channel, mode) of a program lie, as (channel, column, n), and which exist."""
+    row = column.to(tl.int64)[None, :, None] * CHANNELS + channel[:, None, None]
+    exists = is_column[None, :, None] & is_channel[:, None, None] & (n[None, None, :] < MODES)
+    return row * MODES + n[None, None, :], exists
+
+
+@triton.jit
+def _load_state(ptr, at, exists):
+    return tl.load(ptr + 2 * at, exists, 0.0), tl.load(ptr + 2 * at + 1, exists, 0.0)
+
+
+@triton.jit
+def _store_state(ptr, at, exists, state_r, state_i):
+    tl.store(ptr + 2 * at, state_r, exists)
+    tl.store(ptr + 2 * at + 1, state_i, exists)
+
+
+@triton.jit
+def _store_matrix(
+    ptr, channel, is_channel, CHANNELS: tl.constexpr, value_r, value_i, TILE_MODES: tl.constexpr, CHUNK: tl.constexpr
+):
+    """Both parts of a gradient (channel, n, t), one array for every group of columns."""
+    n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
+    row = tl.program_id(1).to(tl.int64) * 2 * CHANNELS + channel[:, None, None]
+    at = (row * TILE_MODES + n[None, :, None]) * CHUNK + t[None, None, :]
+    tl.store(ptr + at, value_r, is_channel[:, None, None])
+    tl.store(ptr + CHANNELS * (TILE_MODES * CHUNK) + at, value_i, is_channel[:, None, None])
+
+
+@triton.jit(do_not_specialize=SIZES)
+def _walk_kernel(
+    in_ptr,
+    out_ptr,
+    other_ptr,
+    lags_ptr,
+    read_ptr,
+    write_ptr,
+    across_ptr,
+    starts_ptr,
+    ends_ptr,
+    grad_read_ptr,
+    first,
+    end,
+    length,
+    batch,
+    segments,
+    per_segment,
+    CHANNELS: tl.constexpr,
+    MODES: tl.constexpr,
+    REVERSED: tl.constexpr,
+    OUTPUT: tl.constexpr,
+    GRADIENT: tl.constexpr,
+    OPERAND: tl.constexpr,
+    PRECISION: tl.constexpr,
+    TILE_MODES: tl.constexpr,
+    CHUNK: tl.constexpr,
+    TILE_CHANNELS: tl.constexpr,
+    TILE_COLUMNS: tl.constexpr,
+):
+    """Walk the chunks of 16 segments side by side, backwards in time if REVERSED.
+
+    Without OUTPUT: only the states; the first segment starts from the incoming state, the others from zero, and all
+    ends are stored. With OUTPUT: every segment has its start, outputs are stored, and the end of the final segment.
+    With GRADIENT, too: the sum over columns and chunks of state ⊗ other, the gradient of the matrix `read`.
+    """
+    channel, is_channel, column, is_column, n = _place(
+        CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
+    )
+    t = tl.arange(0, CHUNK)
+    write_r, write_i = _load_matrix(write_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)  # channel t n
+    across_r, across_i = _load_across(across_ptr, channel, is_channel, n, CHANNELS, TILE_MODES)  # channel 1 n
+    if REVERSED:
+        across_i = -across_i
+    if OUTPUT:
+        read_r, read_i = _load_matrix(read_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, False)  # channel n t
+        lag = t[:, None] - t[None, :] if REVERSED else t[None, :] - t[:, None]  # from step (row) to step (column)
+        lag_at = channel[:, None, None] * CHUNK + lag[None, :, :]
+        toeplitz = tl.load(lags_ptr + lag_at, is_channel[:, None, None] & (lag >= 0)[None, :, :], 0.0)
+
+    segment = column // batch
+    nearest = segments - 1 if REVERSED else 0
+    if OUTPUT:
+        start_at, starts = _state_place(column, is_column, channel, is_channel, n, CHANNELS, MODES)
+    else:
+        is_nearest = is_column & (segment == nearest)
+        start_at, starts = _state_place(column % batch, is_nearest, channel, is_channel, n, CHANNELS, MODES)
+    state_r, state_i = _load_state(starts_ptr, start_at, starts)  # channel column n
+    if GRADIENT:
+        grad_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+        grad_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+
+    time, row = _segment_place(column, first, length, batch, per_segment, CHUNK)
+    chunk = per_segment - 1 if REVERSED else 0
+    at, exists = _tile_place(time, row, chunk, end, is_column, channel, CHANNELS, CHUNK)
+    in_tile = tl.load(in_ptr + at, exists, 0.0)
+    if GRADIENT:
+        other_tile = tl.load(other_ptr + at, exists, 0.0)
+    for step in range(per_segment):
+        x = _channel_first(in_tile, OPERAND)  # channel column t
+        if GRADIENT:
+            other = _channel_first(other_tile, OPERAND)
+        # The next chunk is on its way while this one is worked on.
+        is_next = is_column & (step + 1 < per_segment)
+        following = per_segment - 2 - step if REVERSED else step + 1
+        at, exists = _tile_place(time, row, following, end, is_next, channel, CHANNELS, CHUNK)
+        in_tile = tl.load(in_ptr + at, exists, 0.0)
+        if GRADIENT:
+            other_tile = tl.load(other_ptr + at, exists, 0.0)
+        chunk = per_segment - 1 - step if REVERSED else step
+        operand_r, operand_i = state_r.to(OPERAND), state_i.to(OPERAND)
+        if OUTPUT:
+            y = tl.dot(x, toeplitz, input_precision=PRECISION)  # channel column t
+            y = tl.dot(operand_r, read_r, y, input_precision=PRECISION)
+            y = tl.dot(operand_i, read_i, y, input_precision=PRECISION)
+            y = tl.permute(y.to(out_ptr.dtype.element_ty), (1, 2, 0))  # column t channel
+            here, exists_here = _tile_place(time, row, chunk, end, is_column, channel, CHANNELS, CHUNK)
+            tl.store(out_ptr + here, y, exists_here)
+        if GRADIENT:
+            grad_r = tl.dot(tl.permute(operand_r, (0, 2, 1)), other, grad_r, input_precision=PRECISION)
+            grad_i = tl.dot(tl.permute(operand_i, (0, 2, 1)), other, grad_i, input_precision=PRECISION)
+        new_r = across_r * state_r - across_i * state_i + tl.dot(x, write_r, input_precision=PRECISION)
+        new_i = across_r * state_i + across_i * state_r + tl.dot(x, write_i, input_precision=PRECISION)
+        goes_on = (first + (segment * per_segment + chunk) * CHUNK < end)[None, :, None]
+        state_r, state_i = tl.where(goes_on, new_r, state_r), tl.where(goes_on, new_i, state_i)
+
+    if OUTPUT:
+        final = segments - 1 - nearest
+        is_final = is_column & (segment == final)
+        end_at, ends = _state_place(column % batch, is_final, channel, is_channel, n, CHANNELS, MODES)
+    else:
+        end_at, ends = _state_place(column, is_column, channel, is_channel, n, CHANNELS, MODES)
+    _store_state(ends_ptr, end_at, ends, state_r, state_i)
+    if GRADIENT:
+        _store_matrix(grad_read_ptr, channel, is_channel, CHANNELS, grad_r, grad_i, TILE_MODES, CHUNK)
+
+
+@triton.jit(do_not_specialize=["segments", "batch"])
+def _starts_kernel(
+    incoming_ptr,
+    ends_ptr,
+    starts_ptr,
+    jump_ptr,
+    segments,
+    batch,
+    CHANNELS: tl.constexpr,
+    MODES: tl.constexpr,
+    REVERSED: tl.constexpr,
+    TILE_MODES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """The state before every segment: start' = q^(steps of a segment) · start + what the segment adds."""
+    index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)  # channel mode, flat
+    size, exists = CHANNELS * MODES, index < CHANNELS * MODES
+    jump_at = index // MODES * TILE_MODES + index % MODES
+    jump_r = tl.load(jump_ptr + jump_at, exists, 0.0)
+    jump_i = tl.load(jump_ptr + CHANNELS * TILE_MODES + jump_at, exists, 0.0)
+    if REVERSED:
+        jump_i = -jump_i
+    sequence = tl.program_id(1).to(tl.int64)
+    state_r, state_i = _load_state(incoming_ptr, sequence * size + index, exists)
+    for step in range(segments):
+        segment = segments - 1 - step if REVERSED else step
+        at = (segment * batch + sequence) * size + index
+        _store_state(starts_ptr, at, exists, state_r, state_i)
+        end_r, end_i = _load_state(ends_ptr, at, exists)
+        # The end of the first segment holds the incoming state already.
+        carried_r = tl.where(step == 0, 0.0, jump_r * state_r - jump_i * state_i)
+        carried_i = tl.where(step == 0, 0.0, jump_r * state_i + jump_i * state_r)
+        state_r, state_i = carried_r + end_r, carried_i + end_i
+
+
+@triton.jit(do_not_specialize=SIZES)
+def _sums_kernel(
+    x_ptr,
+    grad_y_ptr,
+    read_ptr,
+    write_ptr,
+    across_ptr,
+    starts_ptr,
+    grad_ends_ptr,
+    grad_toeplitz_ptr,
+    grad_read_ptr,
+    grad_across_ptr,
+    first,
+    end,
+    length,
+    batch,
+    segments,
+    per_segment,
+    CHANNELS: tl.constexpr,
+    MODES: tl.constexpr,
+    OPERAND: tl.constexpr,
+    PRECISION: tl.constexpr,
+    TILE_MODES: tl.constexpr,
+    CHUNK: tl.constexpr,
+    TILE_CHANNELS: tl.constexpr,
+    TILE_COLUMNS: tl.constexpr,
+):
+    """Walk forwards and sum the gradients of K, V and q^T over the columns and chunks of a program."""
+    channel, is_channel, column, is_column, n = _place(
+        CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
+    )
+    s, t = tl.arange(0, CHUNK), tl.arange(0, CHUNK)
+    write_r, write_i = _load_matrix(write_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)  # channel t n
+    read_r, read_i = _load_matrix(read_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)  # channel t n
+    across_r, across_i = _load_across(across_ptr, channel, is_channel, n, CHANNELS, TILE_MODES)  # channel 1 n
+    state_at, state_exists = _state_place(column, is_column, channel, is_channel, n, CHANNELS, MODES)
+    state_r, state_i = _load_state(starts_ptr, state_at, state_exists)  # channel column n
+    slope_r = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)  # z = ∂h/∂(q^T), from 0 in every segment
+    slope_i = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
+    grad_across_r = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
+    grad_across_i = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
+    grad_toeplitz = tl.zeros((TILE_CHANNELS, CHUNK, CHUNK), tl.float32)
+    grad_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+    grad_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+
+    time, row = _segment_place(column, first, length, batch, per_segment, CHUNK)
+    at, exists = _tile_place(time, row, 0, end, is_column, channel, CHANNELS, CHUNK)
+    x_tile, grad_y_tile = tl.load(x_ptr + at, exists, 0.0), tl.load(grad_y_ptr + at, exists, 0.0)
+    for chunk in range(per_segment):
+        x, grad_y = _channel_first(x_tile, OPERAND), _channel_first(grad_y_tile, OPERAND)  # channel column t
+        is_next = is_column & (chunk + 1 < per_segment)
+        at, exists = _tile_place(time, row, chunk + 1, end, is_next, channel, CHANNELS, CHUNK)
+        x_tile, grad_y_tile = tl.load(x_ptr + at, exists, 0.0), tl.load(grad_y_ptr + at, exists, 0.0)
+        grad_toeplitz = tl.dot(tl.permute(x, (0, 2, 1)), grad_y, grad_toeplitz, input_precision=PRECISION)
+        operand_r, operand_i = state_r.to(OPERAND), state_i.to(OPERAND)
+        grad_r = tl.dot(tl.permute(operand_r, (0, 2, 1)), grad_y, grad_r, input_precision=PRECISION)
+        grad_i = tl.dot(tl.permute(operand_i, (0, 2, 1)), grad_y, grad_i, input_precision=PRECISION)
+        local_r = tl.dot(grad_y, read_r, input_precision=PRECISION)  # Vᵀ dy
+        local_i = tl.dot(grad_y, read_i, input_precision=PRECISION)
+        grad_across_r += local_r * slope_r + local_i * slope_i
+        grad_across_i += local_i * slope_r - local_r * slope_i
+        goes_on = (first + (column // batch * per_segment + chunk) * CHUNK < end)[None, :, None]
+        new_r = across_r * slope_r - across_i * slope_i + state_r
+        new_i = across_r * slope_i + across_i * slope_r + state_i
+        slope_r, slope_i = tl.where(goes_on, new_r, slope_r), tl.where(goes_on, new_i, slope_i)
+        new_r = across_r * state_r - across_i * state_i + tl.dot(x, write_r, input_precision=PRECISION)
+        new_i = across_r * state_i + across_i * state_r + tl.dot(x, write_i, input_precision=PRECISION)
+        state_r, state_i = tl.where(goes_on, new_r, state_r), tl.where(goes_on, new_i, state_i)
+
+    # What comes after the segment reaches q^T through the segment's last state.
+    end_r, end_i = _load_state(grad_ends_ptr, state_at, state_exists)
+    grad_across_r += end_r * slope_r + end_i * slope_i
+    grad_across_i += end_i * slope_r - end_r * slope_i
+    group = tl.program_id(1).to(tl.int64)
+    at = (group * 2 * CHANNELS + channel)[:, None] * TILE_MODES + n[None, :]
+    tl.store(grad_across_ptr + at, tl.sum(grad_across_r, 1), is_channel[:, None])
+    tl.store(grad_across_ptr + CHANNELS * TILE_MODES + at, tl.sum(grad_across_i, 1), is_channel[:, None])
+    _store_matrix(grad_read_ptr, channel, is_channel, CHANNELS, grad_r, grad_i, TILE_MODES, CHUNK)
+    at = ((group * CHANNELS + channel)[:, None, None] * CHUNK + s[None, :, None]) * CHUNK + t[None, None, :]
+    tl.store(grad_toeplitz_ptr + at, grad_toeplitz, is_channel[:, None, None])
+
+
+@triton.jit
+def _through_power(decay, angle, exponent, phase, power_r, power_i, grad_r, grad_i):
+    """Gradients of decay and angle (n, 1) from those of power = decay^exponent · exp(i (exponent + phase) angle)."""
+    grad_decay = exponent * (grad_r * power_r + grad_i * power_i) / decay
+    grad_angle = (exponent + phase) * (grad_i * power_r - grad_r * power_i)
+    return tl.sum(grad_decay, 1, keep_dims=True), tl.sum(grad_angle, 1, keep_dims=True)
+
+
+@triton.jit(do_not_specialize=["groups", "steps"])
+def _coefficient_gradients_kernel(
+    alpha_ptr,
+    delta_ptr,
+    theta_ptr,
+    eta_ptr,
+    sum_toeplitz_ptr,
+    sum_read_ptr,
+    sum_write_ptr,
+    sum_across_ptr,
+    grad_alpha_ptr,
+    grad_delta_ptr,
+    grad_theta_ptr,
+    grad_eta_ptr,
+    grad_skip_ptr,
+    groups,
+    steps,
+    CHANNELS: tl.constexpr,
+    MODES: tl.constexpr,
+    PHASE: tl.constexpr,
+    TILE_MODES: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """Back through `_matrices_kernel` for one channel, in float64, after summing over the groups of columns."""
+    channel = tl.program_id(0).to(tl.int64)
+    n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
+    lag, later = t[:, None], t[None, :]
+    grad_lags = tl.zeros((CHUNK, CHUNK), tl.float64)
+    read_r, read_i = tl.zeros((TILE_MODES, CHUNK), tl.float64), tl.zeros((TILE_MODES, CHUNK), tl.float64)
+    write_r, write_i = tl.zeros((TILE_MODES, CHUNK), tl.float64), tl.zeros((TILE_MODES, CHUNK), tl.float64)
+    across_r, across_i = tl.zeros((TILE_MODES, 1), tl.float64), tl.zeros((TILE_MODES, 1), tl.float64)
+    for group in range(groups):
+        row = group * CHANNELS + channel
+        at = (row * CHUNK + later - lag) * CHUNK + later  # from step `later - lag` to step `later`
+        grad_lags += tl.load(sum_toeplitz_ptr + at, later >= lag, 0.0)
+        row = group * 2 * CHANNELS + channel
+        at = (row * TILE_MODES + n[:, None]) * CHUNK + t[None, :]
+        imaginary = CHANNELS * TILE_MODES * CHUNK
+        read_r += tl.load(sum_read_ptr + at)
+        read_i += tl.load(sum_read_ptr + imaginary + at)
+        write_r += tl.load(sum_write_ptr + at)
+        write_i += tl.load(sum_write_ptr + imaginary + at)
+        at = row * TILE_MODES + n[:, None]
+        across_r += tl.load(sum_across_ptr + at)
+        across_i += tl.load(sum_across_ptr + CHANNELS * TILE_MODES + at)
+
+    alpha, delta, decay, theta, eta_r, eta_i = _coefficients(
+        alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES
+    )
+    e = t[None, :].to(tl.float64)
+    lags = tl.sum(grad_lags, 1)  # t
+    tl.store(grad_skip_ptr + channel, tl.sum(tl.where(t == 0, lags, 0.0), 0))
+
+    lags = lags[None, :]  # K_e = Re(η α q^e)
+    power_r, power_i = _power(decay, theta, e, PHASE)
+    grad_eta_r = tl.sum(lags * alpha * power_r, 1, keep_dims=True)
+    grad_eta_i = -tl.sum(lags * alpha * power_i, 1, keep_dims=True)
+    grad_alpha = tl.sum(lags * (eta_r * power_r - eta_i * power_i), 1, keep_dims=True)
+    grad_r, grad_i = lags * alpha * eta_r, -lags * alpha * eta_i
+    grad_decay, grad_theta = _through_power(decay, theta, e, PHASE, power_r, power_i, grad_r, grad_i)
+
+    power_r, power_i = _power(decay, theta, e + 1, 0)  # Vr = Re(η q^(e+1)), Vi = -Im(η q^(e+1))
+    grad_eta_r += tl.sum(read_r * power_r - read_i * power_i, 1, keep_dims=True)
+    grad_eta_i -= tl.sum(read_r * power_i + read_i * power_r, 1, keep_dims=True)
+    grad_r, grad_i = read_r * eta_r - read_i * eta_i, -read_r * eta_i - read_i * eta_r
+    more_decay, more_theta = _through_power(decay, theta, e + 1, 0, power_r, power_i, grad_r, grad_i)
+    grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
+
+    left = (steps - 1 - t)[None, :]  # W = α q^left
+    write_r, write_i = tl.where(left >= 0, write_r, 0.0), tl.where(left >= 0, write_i, 0.0)
+    left = tl.maximum(left, 0).to(tl.float64)
+    power_r, power_i = _power(decay, theta, left, PHASE)
+    grad_alpha += tl.sum(write_r * power_r + write_i * power_i, 1, keep_dims=True)
+    more_decay, more_theta = _through_power(
+        decay, theta, left, PHASE, power_r, power_i, alpha * write_r, alpha * write_i
+    )
+    grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
+
+    exponent = steps.to(tl.float64)
+    power_r, power_i = _power(decay, theta, exponent, 0)
+    more_decay, more_theta = _through_power(decay, theta, exponent, 0, power_r, power_i, across_r, across_i)
+    grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
+
+    at, exists = channel * MODES + n[:, None], n[:, None] < MODES
+    tl.store(grad_alpha_ptr + at, grad_alpha - delta * grad_decay, exists)
+    tl.store(grad_delta_ptr + at, -alpha * grad_decay, exists)
+    tl.store(grad_theta_ptr + at, grad_theta, exists)
+    tl.store(grad_eta_ptr + 2 * at, grad_eta_r, exists)
+    tl.store(grad_eta_ptr + 2 * at + 1, grad_eta_i, exists)
+
+
+# --- Launchers ---
+
+
+class Tiles(NamedTuple):
+    """How the work is cut: 16 is the least that a tensor core product takes."""
+
+    channels: int = 16  # of 2 bytes: the 32 bytes that memory hands out at once
+    columns: int = 16
+    programs: int = 512  # aimed at, by cutting sequences into segments
+    least_chunks: int = 8  # in a segment
+    chunk: int = 16  # T
+    warps: int = 8
+    gradient_warps: int = 16  # where sums are kept in registers too
+
+
+TILES = Tiles()
+
+
+class Piece(NamedTuple):
+    """A stretch of time, first ≤ t < end, in chunks of `steps` steps: all whole chunks, or the rest."""
+
+    first: int
+    end: int
+    steps: int
+    segments: int
+    per_segment: int
+
+
+class Matrices(NamedTuple):
+    """What `_matrices_kernel` makes: parts are (real, imaginary), modes are padded with zeros."""
+
+    lags: Float[Tensor, "channel chunk"]
+    read: Float[Tensor, "part channel mode chunk"]
+    write: Float[Tensor, "part channel mode chunk"]
+    across: Float[Tensor, "part channel mode"]
+    jump: Float[Tensor, "part channel mode"]
+
+
+def _pieces(x: Tensor) -> list[Piece]:
+    batch, length, channels = x.shape
+    chunk, whole, pieces = TILES.chunk, length // TILES.chunk, []
+    if whole:
+        groups = max(1, TILES.programs // triton.cdiv(channels, TILES.channels))
+        segments = max(1, min(groups * TILES.columns // batch, whole // TILES.least_chunks))
+        per_segment = triton.cdiv(whole, segments)
+        pieces.append(Piece(0, whole * chunk, chunk, triton.cdiv(whole, per_segment), per_segment))
+    if length % chunk:
+        pieces.append(Piece(whole * chunk, length, length % chunk, 1, 1))
+    return pieces
+
+
+class _Launches:
+    """The kernels on one piece of one call, with the arguments that all of them share."""
+
+    def __init__(self, x: Tensor, coefficients: list[Tensor], phase: bool, piece: Piece):
+        self.batch, self.length, self.channels = x.shape
+        self.coefficients, self.phase, self.chunk, self.piece = coefficients, phase, TILES.chunk, piece
+        self.modes = coefficients[0].shape[1]
+        self.padded_modes = max(16, triton.next_power_of_2(self.modes))
+        self.narrow = x.dtype == torch.bfloat16 and not interpreting()  # the interpreter's bfloat16 products are wrong
+        # Wider operands and more modes need more shared memory for each channel.
+        self.tile_channels = max(1, TILES.channels // (1 if self.narrow else 2) * 16 // self.padded_modes)
+        self.groups = triton.cdiv(piece.segments * self.batch, TILES.columns)
+        self.device = x.device
+
+    def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device=self.device)
+
+    def options(self, warps: int) -> dict[str, object]:
+        return {
+            "CHANNELS": self.channels,
+            "MODES": self.modes,
+            "OPERAND": tl.bfloat16 if self.narrow else tl.float32,
+            "PRECISION": "tf32" if self.narrow else "tf32x3",
+            "TILE_MODES": self.padded_modes,
+            "CHUNK": self.chunk,
+            "TILE_CHANNELS": self.tile_channels,
+            "TILE_COLUMNS": TILES.columns,
+            "num_warps": min(warps, self.tile_channels),  # a warp has at least one channel to itself
+            "num_stages": 1,  # the loops fetch ahead themselves
+        }
+
+    def span(self) -> tuple[int, ...]:
+        piece = self.piece
+        return piece.first, piece.end, self.length, self.batch, piece.segments, piece.per_segment
+
+    def walk_grid(self) -> tuple[int, int]:
+        return triton.cdiv(self.channels, self.tile_channels), self.groups
+
+    def matrices(self) -> Matrices:
+        operand = torch.bfloat16 if self.narrow else torch.float32
+        inner, modes = (self.channels, self.padded_modes, self.chunk), (2, self.channels, self.padded_modes)
+        made = Matrices(
+            self.empty(self.channels, self.chunk, dtype=operand),
+            self.empty(2, *inner, dtype=operand),
+            self.empty(2, *inner, dtype=operand),
+            self.empty(*modes),
+            self.empty(*modes),
+        )
+        alpha, delta, theta, eta, skip = self.coefficients
+        jump_steps = self.piece.per_segment * self.chunk
+        _matrices_kernel[(self.channels,)](
+            *(alpha, delta, theta, torch.view_as_real(eta), skip, *made),
+            *(self.piece.steps, jump_steps),
+            CHANNELS=self.channels,
+            MODES=self.modes,
+            PHASE=int(self.phase),
+            TILE_MODES=self.padded_modes,
+            CHUNK=self.chunk,
+            num_warps=2,
+        )
+        return made
+
+    def starts(self, x: Tensor, matrices: Matrices, incoming: State, starts: Tensor, reverse: bool) -> None:
+        """Fill `starts` (segment batch channel mode): the state with which the walk enters every segment."""
+        if self.piece.segments == 1:
+            starts[0].copy_(incoming)
+            return
+        ends = torch.empty_like(starts)
+        self.walk(x, None, None, matrices, incoming, ends, None, reverse)
+        pairs = [torch.view_as_real(state) for state in (incoming, ends, starts)]
+        _starts_kernel[(triton.cdiv(self.channels * self.modes, 256), self.batch)](
+            *(*pairs, matrices.jump, self.piece.segments, self.batch),
+            CHANNELS=self.channels,
+            MODES=self.modes,
+            REVERSED=reverse,
+            TILE_MODES=self.padded_modes,
+            BLOCK=256,
+        )
+
+    def walk(
+        self,
+        x: Tensor,
+        y: Tensor | None,
+        other: Tensor | None,
+        matrices: Matrices,
+        starts: Tensor,
+        ends: Tensor,
+        grad_read: Tensor | None,
+        reverse: bool,
+    ) -> None:
+        """Launch `_walk_kernel`; y None: states only; other None: no gradient."""
+        read, write = (matrices.write, matrices.read) if reverse else (matrices.read, matrices.write)
+        _walk_kernel[self.walk_grid()](
+            *(x, y, other, matrices.lags, read, write, matrices.across),
+            *(torch.view_as_real(starts), torch.view_as_real(ends), grad_read, *self.span()),
+            REVERSED=reverse,
+            OUTPUT=y is not None,
+            GRADIENT=other is not None,
+            **self.options(TILES.warps if other is None else TILES.gradient_warps),
+        )
+
+    def gradients(
+        self,
+        x: Tensor,
+        grad_y: Tensor,
+        grad_x: Tensor,
+        starts: Tensor,
+        grad_after: Tensor,
+        grad_before: Tensor,
+    ) -> list[Tensor]:
+        """Fill grad_x and grad_before (of the incoming state); return the gradients of the coefficients."""
+        matrices = self.matrices()
+        grad_ends = torch.empty_like(starts)
+        self.starts(grad_y, matrices, grad_after, grad_ends, reverse=True)
+        inner = (self.groups, 2, self.channels, self.padded_modes, self.chunk)
+        sum_read, sum_write, sum_across = self.empty(*inner), self.empty(*inner), self.empty(*inner[:4])
+        sum_toeplitz = self.empty(self.groups, self.channels, self.chunk, self.chunk)
+        self.walk(grad_y, grad_x, x, matrices, grad_ends, grad_before, sum_write, reverse=True)
+        _sums_kernel[self.walk_grid()](
+            *(x, grad_y, matrices.read, matrices.write, matrices.across),
+            *(torch.view_as_real(starts), torch.view_as_real(grad_ends)),
+            *(sum_toeplitz, sum_read, sum_across, *self.span()),
+            **self.options(TILES.gradient_warps),
+        )
+        gradients = [torch.empty_like(coefficient) for coefficient in self.coefficients]
+        alpha, delta, theta, eta, _ = self.coefficients
+        grad_alpha, grad_delta, grad_theta, grad_eta, grad_skip = gradients
+        _coefficient_gradients_kernel[(self.channels,)](
+            *(alpha, delta, theta, torch.view_as_real(eta), sum_toeplitz, sum_read, sum_write, sum_across),
+            *(grad_alpha, grad_delta, grad_theta, torch.view_as_real(grad_eta), grad_skip),
+            *(self.groups, self.piece.steps),
+            CHANNELS=self.channels,
+            MODES=self.modes,
+            PHASE=int(self.phase),
+            TILE_MODES=self.padded_modes,
+            CHUNK=self.chunk,
+            num_warps=4,
+        )
+        return gradients
+
+
+def _launch_forward(
+    x: Tensor,
+    alpha: Tensor,
+    delta: Tensor,
+    theta: Tensor,
+    eta: Tensor,
+    skip: Tensor,
+    state: Tensor,
+    input_phase: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y, the last state, and the state before every segment for the backward pass (segment batch channel mode)."""
+    x, state, *coefficients = (t.resolve_conj().contiguous() for t in (x, state, alpha, delta, theta, eta, skip))
+    pieces = _pieces(x)
+    y, last = torch.empty_like(x), torch.empty_like(state)
+    starts, slot = state.new_empty(sum(piece.segments for piece in pieces), *state.shape), 0
+    with torch.cuda.device_of(x):
+        for piece in pieces:
+            launches = _Launches(x, coefficients, input_phase, piece)
+            matrices = launches.matrices()
+            here = starts[slot : slot + piece.segments]
+            slot += piece.segments
+            launches.starts(x, matrices, state, here, reverse=False)
+            state = last if piece is pieces[-1] else torch.empty_like(last)
+            launches.walk(x, y, None, matrices, here, state, None, reverse=False)
+    return y, last, starts
+
+
+def _launch_backward(
+    grad_y: Tensor,
+    grad_last: Tensor,
+    x: Tensor,
+    alpha: Tensor,
+    delta: Tensor,
+    theta: Tensor,
+    eta: Tensor,
+    skip: Tensor,
+    starts: Tensor,
+    input_phase: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, alpha, delta, theta, eta, skip and the incoming state."""
+    tensors = (t.resolve_conj().contiguous() for t in (grad_y, grad_last, x, alpha, delta, theta, eta, skip))
+    grad_y, grad_state, x, *coefficients = tensors
+    grad_x, slot, sums = torch.empty_like(x), len(starts), None
+    with torch.cuda.device_of(x):
+        for piece in reversed(_pieces(x)):
+            launches = _Launches(x, coefficients, input_phase, piece)
+            slot -= piece.segments
+            here, grad_before = starts[slot : slot + piece.segments], torch.empty_like(grad_state)
+            gradients = launches.gradients(x, grad_y, grad_x, here, grad_state, grad_before)
+            sums = gradients if sums is None else [a + b for a, b in zip(sums, gradients, strict=True)]
+            grad_state = grad_before
+    assert sums is not None  # x is never empty
+    grad_alpha, grad_delta, grad_theta, grad_eta, grad_skip = sums
+    return grad_x, grad_alpha, grad_delta, grad_theta, grad_eta, grad_skip, grad_state
+
+
+# --- Autograd: a plain function, and two registered operators for torch.compile (they cost more on the host) ---
+
+
+def _setup_context(ctx, inputs, output):
+    *tensors, _, ctx.input_phase = inputs
+    ctx.save_for_backward(*tensors, output[2])
+
+
+def _saved(ctx):
+    return (*ctx.saved_tensors, ctx.input_phase)
+
+
+class ComplexEMAFunction(torch.autograd.Function):
+    """`_launch_forward` with its gradient."""
+
+    @staticmethod
+    def forward(*arguments):
+        return _launch_forward(*arguments)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[2])
+        _setup_context(ctx, inputs, output)
+
+    @staticmethod
+    def backward(ctx, grad_y, grad_last, _):
+        return *_launch_backward(grad_y, grad_last, *_saved(ctx)), None
+
+
+_forward = torch.library.custom_op("megalodon_edu::complex_ema", _launch_forward, mutates_args=())
+_backward = torch.library.custom_op("megalodon_edu::complex_ema_backward", _launch_backward, mutates_args=())
+
+
+@_forward.register_fake
+def _(x, alpha, delta, theta, eta, skip, state, input_phase):
+    segments = sum(piece.segments for piece in _pieces(x))
+    shapes = (x.shape, state.shape, (segments, *state.shape))
+    return tuple(of.new_empty(shape) for of, shape in zip((x, state, state), shapes, strict=True))
+
+
+@_backward.register_fake
+def _(grad_y, grad_last, x, alpha, delta, theta, eta, skip, *_):
+    return tuple(of.new_empty(of.shape) for of in (x, alpha, delta, theta, eta, skip, grad_last))
+
+
+def _differentiate(ctx, grad_y, grad_last, _):
+    return *_backward(grad_y, grad_last, *_saved(ctx)), None
+
+
+_forward.register_autograd(_differentiate, setup_context=_setup_context)
+
+
+def _incoming_state(state: State | None, x: Sequence, modes: int) -> State:
+    """As `ops.recurrence.incoming_state`, in the words that torch.compile understands."""
+    batch, _, channels = x.shape
+    if state is None:
+        return torch.zeros(batch, channels, modes, dtype=torch.complex64, device=x.device)
+    require_tensor("state", state, "batch channel mode", batch=batch, channel=channels, mode=modes)
+    if not state.is_complex():
+        raise TypeError(f"state must be complex, got {state.dtype}; pass the state that this operator returned")
+    require_device_of("state", state, x)
+    return state.to(torch.complex64)
+
+
+def complex_ema_triton(
+    x: Sequence,
+    alpha: Modes,
+    delta: Modes,
+    theta: Modes,
+    eta: ComplexModes,
+    skip: Float[Tensor, " channel"],
+    state: State | None = None,
+    input_phase: bool = False,
+) -> tuple[Sequence, State]:
+    """`ops.complex_ema.complex_ema_reference` in Triton, for x in float32, float16 or bfloat16.
+
+    alpha and delta lie in (0, 1], theta is in radians; state is h_{-1}, None for zeros.
+    Returns y in the type of x and the last state in complex64.
+    Raises TypeError or ValueError as `ops` does, and for float64; RuntimeError where no Triton kernel runs.
+    """
+    if isinstance(x, Tensor) and x.dtype == torch.float64:
+        raise TypeError("x must be float32, float16 or bfloat16, got torch.float64; use x.float() or the torch face")
+    _check_coefficients(alpha, delta, theta, eta)
+    check_sequence(x, alpha=alpha)
+    require_tensor("skip", skip, "channel", channel=x.shape[2])
+    require_floating("skip", skip)
+    require_finite("skip", skip)
+    require_bool("input_phase", input_phase)
+    state = _incoming_state(state, x, alpha.shape[1])
+    coefficients = {"alpha": alpha, "delta": delta, "theta": theta, "eta": eta, "skip": skip}
+    for name, value in coefficients.items():
+        require_device_of(name, value, x)
+    require_kernels(x.device)
+    tensors = (x, alpha, delta, theta, eta, skip, state)
+    forward: Callable[..., tuple[Tensor, Tensor, Tensor]] = _launch_forward
+    if torch.compiler.is_compiling():
+        forward = _forward
+    elif torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        forward = ComplexEMAFunction.apply
+    y, last, _ = forward(*tensors, input_phase)
+    return y, last
