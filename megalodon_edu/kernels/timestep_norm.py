@@ -433,13 +433,13 @@ def _input_gradient(
 
 # Launchers.
 
-ROW = 64
-"""Features that a program takes of one token, or a whole group: 64 in bfloat16 are one line of 128 bytes."""
+ROW = 32
+"""Features that a program takes of one token, or a whole group."""
 
 TILE = 4096
 """Values in a program's tile, unless one token of one group has more."""
 
-LONGEST_BLOCK = 64
+LONGEST_BLOCK = 128
 """Tokens in a block, at most."""
 
 WARPS = 4
