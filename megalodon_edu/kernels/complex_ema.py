@@ -2,8 +2,8 @@
 
     h_t = q h_{t-1} + p x_t     y_t = Re Σ_mode η h_t + skip x_t     q = (1 - α δ) exp(i θ), p = α
 
-Megalodon (arXiv:2404.08801), Eq 2-3. Cut time into chunks of T steps. For each channel, x and y of one chunk and the
-state h before it obey
+Megalodon (arXiv:2404.08801), Eq 2-3; with `input_phase`, p = α exp(i θ). Cut time into chunks of T steps. For each
+channel, x and y of one chunk and the state h before it obey
 
     y = K x + Re(V h)           K_{t,s} = Re Σ_mode η p q^{t-s} + skip [t = s]  for s ≤ t       V_t = η q^{t+1}
     h' = q^T h + W x            W_s = p q^{T-1-s}
