@@ -55,6 +55,8 @@ def why_not(device: torch.device | str) -> str | None:
         )
     if device.type != "cuda":
         return f"Triton kernels run on cuda and cpu, got {device.type}; use the torch face"
+    if not torch.cuda.is_available():
+        return "the Triton kernels need a CUDA GPU, and PyTorch finds none; use the torch face"
     capability = torch.cuda.get_device_capability(device)
     if capability < LEAST_CAPABILITY:
         least, found = (".".join(map(str, numbers)) for numbers in (LEAST_CAPABILITY, capability))

@@ -144,7 +144,7 @@ def opened(server, page):
 
     def open_notebook(notebook, application="lab/tree"):
         page.goto(server.url(f"{application}/{notebook}"))
-        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(state="attached")  # hidden while it is below the fold
         server.wait_for_kernel(notebook)
         return page
 

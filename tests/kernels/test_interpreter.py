@@ -7,6 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
+
+from megalodon_edu.kernels.availability import why_not
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -51,3 +54,10 @@ def test_a_cpu_needs_the_interpreter(asked, word):
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert word in done.stdout or "interpreter works from" in done.stdout
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="asks for a GPU where Triton is installed")
+@pytest.mark.skipif(bool(os.environ.get("TRITON_INTERPRET")), reason="the interpreter takes every device")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_machine_without_a_gpu_is_told_so():
+    assert "need a CUDA GPU, and PyTorch finds none" in why_not("cuda")
