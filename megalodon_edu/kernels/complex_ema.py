@@ -547,7 +547,7 @@ class Tiles(NamedTuple):
 
     channels: int = 16  # of 2 bytes: the 32 bytes that memory hands out at once
     columns: int = 16
-    programs: int = 512  # aimed at, by cutting sequences into segments
+    programs: int = 256  # aimed at, by cutting sequences into segments
     least_chunks: int = 8  # in a segment
     chunk: int = 16  # T
     warps: int = 8
