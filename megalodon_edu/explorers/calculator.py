@@ -16,7 +16,7 @@ from megalodon_edu.models import PRESETS, MegalodonConfig, ModelConfig, Transfor
 from megalodon_edu.plots import style
 
 BILLION = 1e9
-LEAST_CONTEXT, MOST_CONTEXT, POINTS = 1000, 10_000_000, 121
+LEAST_CONTEXT, MOST_CONTEXT, POINTS = 1000, 10_000_000, 481
 HEAD_WIDTH = 128
 PRECISIONS = {"float32 (4 bytes)": 4, "bfloat16 (2 bytes)": 2, "8 bits (1 byte)": 1}
 CHUNKS = {"of the preset": None, "2048 (released code)": 2048, "4096 (paper's 7B run)": 4096}
@@ -145,7 +145,9 @@ class MemoryCalculatorExplorer(Explorer):
         values = self.values()
         transformer, megalodon = (values[f"here_{name}"][self._place] for name in ("transformer", "megalodon"))
         crossing = int(values["crossing"][0])
-        dearer = f"The Transformer takes more from {crossing:,} tokens on." if crossing else "Megalodon takes more."
+        dearer = (
+            f"The Transformer takes more from about {crossing:,} tokens on." if crossing else "Megalodon takes more."
+        )
         return (
             f"A calculator for models of the preset {self.model}: {self.quantity} against context, on logarithmic "
             f"axes. At {self.context:,} tokens the Transformer takes {transformer:.3g} and Megalodon {megalodon:.3g} "

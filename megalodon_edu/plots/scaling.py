@@ -31,7 +31,7 @@ Curves = Mapping[str, Sequence[float]]
 @style.styled
 def looks(tokens: str, chunk_size: int) -> Figure:
     """Which token looks at which, in one triangle and in one triangle per chunk."""
-    figure, panels = style.figure(1, 2, width=7.4, height=3.5)
+    figure, panels = style.figure(1, 2, width=7.4, height=3.7)
     for axes, size, title, colour in (
         (panels[0], len(tokens), "Transformer", style.TRANSFORMER),
         (panels[1], chunk_size, f"Megalodon, chunks of {chunk_size}", style.MEGALODON),
