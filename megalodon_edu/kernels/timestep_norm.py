@@ -40,7 +40,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import require_kernels
-from megalodon_edu.ops.timestep_norm import TimestepNormState, _check
+from megalodon_edu.ops.timestep_norm import TimestepNormState, check_arguments
 
 # Kernels. A tile has the shape (time, group, width): some tokens, some groups, all features of a group.
 
@@ -658,7 +658,7 @@ def timestep_norm_triton(
 
     Raises its errors, TypeError for float64, and RuntimeError where no kernel runs.
     """
-    (count, mean, var), mask = _check(x, weight, bias, groups, state, padding_mask, eps)
+    (count, mean, var), mask = check_arguments(x, weight, bias, groups, state, padding_mask, eps)
     if mean.dtype != torch.float32:
         raise TypeError(f"x must be float32, float16 or bfloat16, got {x.dtype}; use the torch face for float64")
     keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias, mean, var))

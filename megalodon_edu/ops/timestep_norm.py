@@ -56,7 +56,7 @@ def timestep_norm_reference(
     Raises TypeError or ValueError for wrong shapes, groups that do not divide the channels and a state that does not
     fit x.
     """
-    (count, mean, var), padding_mask = _check(x, weight, bias, groups, state, padding_mask, eps)
+    (count, mean, var), padding_mask = check_arguments(x, weight, bias, groups, state, padding_mask, eps)
     work = mean.dtype
     y = []
     for x_t, padded in zip(x.to(work).unbind(1), padding_mask.unbind(1), strict=True):
@@ -87,7 +87,7 @@ def timestep_norm_parallel(
     No sum of squares is ever formed, so a mean far from zero cancels nothing. Values are taken relative to the first
     token, which makes the differences exact in float32 and changes nothing else.
     """
-    state, padding_mask = _check(x, weight, bias, groups, state, padding_mask, eps)
+    state, padding_mask = check_arguments(x, weight, bias, groups, state, padding_mask, eps)
     work = state.mean.dtype
     features = x.to(work).masked_fill(padding_mask[..., None], 0).unflatten(2, (groups, -1))
     origin = _first_token_mean(features, padding_mask)
@@ -142,7 +142,7 @@ def _first_token_mean(
     return features.detach()[rows, first].mean(-1)
 
 
-def _check(
+def check_arguments(
     x: Sequence,
     weight: Tensor,
     bias: Tensor,
@@ -151,6 +151,7 @@ def _check(
     padding_mask: Padding | None,
     eps: float,
 ) -> tuple[TimestepNormState, Padding]:
+    """Raise for arguments that do not fit, in every face alike; returns state and mask, filled in where None."""
     check_sequence(x)
     batch, time, channels = x.shape
     for name, value in (("weight", weight), ("bias", bias)):
