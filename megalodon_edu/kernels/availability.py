@@ -33,10 +33,17 @@ def interpreting() -> bool:
     return not isinstance(standard.sum, JITFunction)
 
 
-@cache
+@torch.compiler.assume_constant_result
 def why_not(device: torch.device | str) -> str | None:
-    """Return a sentence that says why no kernel runs on this device, or None if kernels do."""
-    device = torch.device(device)
+    """Return a sentence that says why no kernel runs on this device, or None if kernels do.
+
+    torch.compile asks once, while it traces.
+    """
+    return _why_not(torch.device(device))
+
+
+@cache
+def _why_not(device: torch.device) -> str | None:
     try:
         require_installed()
     except ImportError as error:
