@@ -9,7 +9,9 @@ from typing import Any
 from megalodon_edu.kernels.availability import require_installed
 
 HOMES = {
+    "chunked_attention_triton": "attention",
     "complex_ema_triton": "complex_ema",
+    "linear_cross_entropy_triton": "cross_entropy",
     "timestep_norm_triton": "timestep_norm",
 }
 """The module of each kernel."""
