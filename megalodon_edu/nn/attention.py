@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,11 +27,11 @@ from megalodon_edu.arguments import (
     require_state,
     require_tensor,
 )
-from megalodon_edu.nn.backend import choose, full_precision
+from megalodon_edu.nn.backend import choose, full_precision, uses_triton
 from megalodon_edu.nn.ema import ComplexEMA
 from megalodon_edu.nn.norms import RMSNorm, TimestepNorm
+from megalodon_edu.nn.rotary import Rotary
 from megalodon_edu.ops.attention import AttentionCache, chunked_attention, chunked_attention_reference
-from megalodon_edu.ops.rotary import rotate
 from megalodon_edu.ops.timestep_norm import TimestepNormState
 
 Sequence = Float[Tensor, "batch time channel"]
@@ -78,7 +78,7 @@ class NormalizedAttention(nn.Module):
         shares = {"dropout": dropout, "hidden_dropout": hidden_dropout, "attention_dropout": attention_dropout}
         for name, share in shares.items():
             require_between(name, share, 0.0, 1.0)
-        self.num_heads, self.chunk_size, self.rope_base = num_heads, chunk_size, rope_base
+        self.num_heads, self.chunk_size = num_heads, chunk_size
         self.dropout, self.hidden_dropout, self.attention_dropout = dropout, hidden_dropout, attention_dropout
         self.backend = choose(backend)
         self.timenorm = TimestepNorm(model_dim, norm_num_groups, backend=backend)
@@ -88,6 +88,7 @@ class NormalizedAttention(nn.Module):
         self.znorm = RMSNorm(width, gain=False) if normalize_z else None
         # A normal z has the length √d_z, which this makes 1. Any other z gets the usual 1/√d_z, half in q, half in k.
         self.z_scale = math.sqrt(width) if normalize_z else math.sqrt(math.sqrt(width))
+        self.rotary = Rotary(width, chunk_size, rope_base)
         self.gamma = nn.Parameter(torch.zeros(2, z_dim))
         self.beta = nn.Parameter(torch.zeros(2, z_dim))
         self.wv = nn.Linear(model_dim, value_dim)
@@ -96,14 +97,18 @@ class NormalizedAttention(nn.Module):
         self.wh1 = nn.Linear(model_dim, model_dim)
         self.wh2 = nn.Linear(value_dim, model_dim, bias=False)
 
-    def queries_and_keys(self, mx: Sequence, held: int) -> tuple[Tensor, Tensor]:
+    def queries_and_keys(self, mx: Sequence, held: int = 0) -> tuple[Tensor, Tensor]:
         """q and k, (batch, time, head, key), turned by their place in the chunk; `held` tokens of it came before."""
+        places = (held + torch.arange(mx.shape[1], device=mx.device)) % self.chunk_size
+        return self.queries_and_keys_at(mx, places)
+
+    def queries_and_keys_at(self, mx: Sequence, places: Int[Tensor, " time"]) -> tuple[Tensor, Tensor]:
+        """The same with the place of every token in its chunk given."""
         z = self.wz(mx).unflatten(-1, (self.num_heads, -1))
         z = (z if self.znorm is None else self.znorm(z)).flatten(-2)
         gain = (self.gamma + 1) / self.z_scale
-        places = (held + torch.arange(mx.shape[1], device=mx.device)) % self.chunk_size
         q, k = (
-            rotate((z * gain[i] + self.beta[i]).unflatten(-1, (self.num_heads, -1)), places, self.rope_base)
+            self.rotary((z * gain[i] + self.beta[i]).unflatten(-1, (self.num_heads, -1)), places).to(z.dtype)
             for i in (0, 1)
         )
         return q, k
@@ -125,8 +130,10 @@ class NormalizedAttention(nn.Module):
         q, k = self.queries_and_keys(mx, held=cache.keys.shape[1] if cache is not None else 0)
         v = F.silu(self.wv(normal))
         v = F.dropout(v, self.hidden_dropout, self.training).unflatten(-1, (self.num_heads, -1))
-        attend = chunked_attention_reference if self.backend == "reference" else chunked_attention
         dropout = self.attention_dropout if self.training else 0.0
+        attend = chunked_attention_reference if self.backend == "reference" else chunked_attention
+        if not dropout and uses_triton(self.backend, v):  # the kernel knows no dropout
+            from megalodon_edu.kernels.attention import chunked_attention_triton as attend
         with full_precision(x):
             o, cache = attend(q.to(v.dtype), k.to(v.dtype), v, self.chunk_size, cache, dropout=dropout)
         update = self.wh1(mx) + self.wh2(o.flatten(-2) * F.silu(self.wr(mx)))

@@ -74,3 +74,11 @@ def full_precision(x: Tensor) -> AbstractContextManager:
     if x.device.type == "meta":  # shapes without numbers, which autocast does not know
         return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
+
+
+def activation_dtype(x: Tensor) -> torch.dtype:
+    """The type in which x goes through the layers: autocast's where autocast is on, else its own."""
+    kind = x.device.type
+    if kind != "meta" and x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype

@@ -7,7 +7,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from megalodon_edu.arguments import require_positive, require_tensor
-from megalodon_edu.nn.backend import Float32Parameters, choose, full_precision
+from megalodon_edu.nn.backend import Float32Parameters, choose, full_precision, uses_triton
 from megalodon_edu.ops.complex_ema import complex_ema_chunked, complex_ema_reference, harmonic_angles
 from megalodon_edu.ops.damped_ema import damped_ema_chunked, damped_ema_reference
 
@@ -18,6 +18,7 @@ class DampedEMA(Float32Parameters):
     """MEGA's damped multi-dimensional EMA (arXiv:2209.10655, Eq 4-5) on (batch, time, channel).
 
     alpha and delta hold logits, beta the input weights, gamma the output weights √modes η; each (channel, modes).
+    It has no Triton kernel: every backend but "reference" takes the torch face.
     """
 
     def __init__(self, model_dim: int, modes: int, backend: str = "auto"):
@@ -89,11 +90,16 @@ class ComplexEMA(Float32Parameters):
             self.theta.copy_(torch.logit(share.clamp(max=0.999)).view_as(self.theta))  # one channel: share is 1
 
     def coefficients(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """alpha, delta, theta, eta, skip of `ops.complex_ema`, in float64 from the float32 logits."""
+        """alpha, delta, theta, eta, skip of `ops.complex_ema`: in float64 from the float32 logits."""
+        skip = self.omega[:, 0]
+        if uses_triton(self.backend, self.alpha):
+            from megalodon_edu.kernels.complex_ema_coefficients import complex_ema_coefficients_triton
+
+            return *complex_ema_coefficients_triton(self.alpha, self.delta, self.theta, self.gamma), skip
         alpha, delta = self.alpha.double().sigmoid()[..., 0], self.delta.double().sigmoid()[..., 0]
         theta = harmonic_angles(self.theta.double().sigmoid()[:, 0, 0], alpha.shape[1])
         eta = torch.view_as_complex(self.gamma.double() / math.sqrt(alpha.shape[1]))
-        return alpha, delta, theta, eta, self.omega.double()[:, 0]
+        return alpha, delta, theta, eta, skip.double()
 
     def forward(
         self, x: Sequence, state: Complex[Tensor, "batch channel mode"] | None = None
@@ -101,5 +107,7 @@ class ComplexEMA(Float32Parameters):
         """y and the last state. Errors as `ops.complex_ema.complex_ema_reference`."""
         face = complex_ema_reference if self.backend == "reference" else complex_ema_chunked
         require_tensor("x", x, "batch time channel", channel=self.alpha.shape[0])
+        if uses_triton(self.backend, x):
+            from megalodon_edu.kernels.complex_ema import complex_ema_triton as face
         with full_precision(x):
             return face(x, *self.coefficients(), state, self.input_phase)

@@ -48,4 +48,4 @@ class FeedForward(nn.Module):
             hidden = hidden * self.fc3(n)
         update = self.fc2(F.dropout(hidden, self.hidden_dropout, self.training))
         update = F.dropout(update, self.dropout, self.training)
-        return update if self.alpha is None else update * self.alpha
+        return update if self.alpha is None else update * self.alpha.to(update.dtype)

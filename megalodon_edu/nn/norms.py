@@ -13,7 +13,7 @@ from megalodon_edu.arguments import (
     require_positive,
     require_tensor,
 )
-from megalodon_edu.nn.backend import choose, full_precision
+from megalodon_edu.nn.backend import choose, full_precision, uses_triton
 from megalodon_edu.ops.recurrence import working_dtype
 from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_parallel, timestep_norm_reference
 
@@ -100,6 +100,8 @@ class TimestepNorm(nn.Module):
         """y and the last state. Errors as `ops.timestep_norm.timestep_norm_reference`."""
         face = timestep_norm_reference if self.backend == "reference" else timestep_norm_parallel
         require_tensor("x", x, "batch time channel", channel=self.model_dim)
+        if uses_triton(self.backend, x):
+            from megalodon_edu.kernels.timestep_norm import timestep_norm_triton as face
         if state is None:
             state = self.initial_state(x)
         with full_precision(x):
