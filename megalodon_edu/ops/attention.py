@@ -53,7 +53,7 @@ def chunked_attention_reference(
     bias is added to the logits by place in the chunk: row of the query, column of the key. dropout is the probability
     that a weight is dropped. Raises TypeError or ValueError for wrong shapes or types and a cache that does not fit.
     """
-    cache = _check(q, k, v, chunk_size, cache, scale, bias, dropout)
+    cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout)
     held = cache.keys.shape[1]
     keys, values = torch.cat([cache.keys, k], 1), torch.cat([cache.values, v], 1)
     position = torch.arange(keys.shape[1], device=q.device)
@@ -83,7 +83,7 @@ def chunked_attention(
     """The same with PyTorch's fused attention: the rest of the open chunk, then all full chunks as one batch, then
     the short chunk at the end. Arguments and errors as `chunked_attention_reference`.
     """
-    cache = _check(q, k, v, chunk_size, cache, scale, bias, dropout)
+    cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout)
     length, held = q.shape[1], cache.keys.shape[1]
     out = []
     start = 0
@@ -126,7 +126,7 @@ def causal_attention(
     return out.transpose(1, 2)
 
 
-def _check(
+def check_arguments(
     q: Keys,
     k: Keys,
     v: Values,
@@ -136,6 +136,7 @@ def _check(
     bias: Bias | None,
     dropout: float,
 ) -> AttentionCache:
+    """Return the cache in the dtypes of k and v, empty where none is given; raises TypeError or ValueError."""
     require_tensor("q", q, "batch time head key")
     require_floating("q", q)
     require_filled("q", q)
