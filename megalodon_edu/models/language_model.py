@@ -11,6 +11,9 @@ from torch.utils import _pytree as pytree
 
 from megalodon_edu.arguments import require_device, require_filled, require_instance, require_integers, require_tensor
 from megalodon_edu.models.config import ModelConfig
+from megalodon_edu.nn.backend import activation_dtype, choose, uses_triton
+from megalodon_edu.ops.cross_entropy import linear_cross_entropy
+from megalodon_edu.ops.recurrence import working_dtype
 
 Tokens = Int[Tensor, "batch time"]
 
@@ -31,11 +34,12 @@ class LanguageModel(nn.Module):
     layer_state: type
     norm_state: type
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, backend: str = "auto"):
         super().__init__()
         kind = self.config_type.__name__
         require_instance("config", config, self.config_type, f"make one with {kind}(...)")
         self.config = config
+        self.backend = choose(backend)
         self.embed = nn.Embedding(config.vocab_size, config.model_dim)
         self.layers = nn.ModuleList()
         self.output = None if config.share_emb else nn.Linear(config.model_dim, config.vocab_size, bias=False)
@@ -56,6 +60,29 @@ class LanguageModel(nn.Module):
         """The final norm and its state."""
         raise NotImplementedError("a LanguageModel subclass defines its final norm")
 
+    @property
+    def head(self) -> Float[Tensor, "vocabulary channel"]:
+        """The weight that turns what is known of a token into logits: the embedding's own with `share_emb`."""
+        return self.embed.weight if self.output is None else self.output.weight
+
+    def hidden(
+        self, tokens: Tokens, state: ModelState | None = None
+    ) -> tuple[Float[Tensor, "batch time channel"], ModelState]:
+        """What the head reads, after the final norm, and the state after the tokens. Errors as `forward`."""
+        self._check_state(state)
+        x = self.embed(self._check_tokens("tokens", tokens))
+        if self.config.scale_emb:
+            x = x * math.sqrt(self.config.model_dim)
+        x = x.to(activation_dtype(x))
+        x = F.dropout(x, self.config.dropout, self.training)
+        before = state.layers if state is not None else (None,) * len(self.layers)
+        after = []
+        for layer, layer_state in zip(self.layers, before, strict=True):
+            x, layer_state = layer(x, layer_state)
+            after.append(layer_state)
+        x, norm_state = self.run_norm(x, state.norm if state is not None else None)
+        return x, ModelState(tuple(after), norm_state)
+
     def forward(
         self, tokens: Tokens, state: ModelState | None = None
     ) -> tuple[Float[Tensor, "batch time vocabulary"], ModelState]:
@@ -64,22 +91,15 @@ class LanguageModel(nn.Module):
         Raises TypeError or ValueError for tokens that are no integers, out of the vocabulary or empty, and for a state
         of another model or batch size.
         """
-        self._check_state(state)
-        x = self.embed(self._check_tokens("tokens", tokens))
-        if self.config.scale_emb:
-            x = x * math.sqrt(self.config.model_dim)
-        x = F.dropout(x, self.config.dropout, self.training)
-        before = state.layers if state is not None else (None,) * len(self.layers)
-        after = []
-        for layer, layer_state in zip(self.layers, before, strict=True):
-            x, layer_state = layer(x, layer_state)
-            after.append(layer_state)
-        x, norm_state = self.run_norm(x, state.norm if state is not None else None)
-        logits = F.linear(x, self.embed.weight) if self.output is None else self.output(x)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32)), ModelState(tuple(after), norm_state)
+        x, state = self.hidden(tokens, state)
+        logits = F.linear(x, self.head)
+        return logits.to(working_dtype(logits)), state
 
     def loss(self, tokens: Tokens, targets: Tokens | None = None, state: ModelState | None = None) -> Tensor:
-        """Mean cross-entropy in nats per token. Without targets, each token is predicted from those before it."""
+        """Mean cross-entropy in nats per token. Without targets, each token is predicted from those before it.
+
+        Where the model runs Triton kernels, the logits of all tokens never exist together.
+        """
         tokens = self._check_tokens("tokens", tokens)
         if targets is None:
             if tokens.shape[1] < 2:
@@ -87,8 +107,12 @@ class LanguageModel(nn.Module):
             tokens, targets = tokens[:, :-1], tokens[:, 1:]
         require_tensor("targets", targets, "batch time", batch=tokens.shape[0], time=tokens.shape[1])
         targets = self._check_tokens("targets", targets)
-        logits, _ = self(tokens, state)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        x, _ = self.hidden(tokens, state)
+        if uses_triton(self.backend, x):
+            from megalodon_edu.kernels.cross_entropy import linear_cross_entropy_triton  # needs Triton
+
+            return linear_cross_entropy_triton(x, self.head, targets)
+        return linear_cross_entropy(x, self.head, targets)
 
     def parameter_count(self) -> int:
         """Number of parameters, a shared one counted once."""

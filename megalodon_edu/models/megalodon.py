@@ -27,7 +27,7 @@ class Megalodon(LanguageModel):
     norm_state = TimestepNormState
 
     def __init__(self, config: MegalodonConfig, backend: str = "auto"):
-        super().__init__(config)
+        super().__init__(config, backend)
         self.layers.extend(make_block(config, layer, backend) for layer in range(config.num_layers))
         self.final_norm = TimestepNorm(config.model_dim, config.norm_num_groups, backend=backend)
         self.reset_parameters()

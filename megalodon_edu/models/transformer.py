@@ -102,15 +102,15 @@ class SwiGLU(nn.Module):
 
 
 class Transformer(LanguageModel):
-    """`forward(tokens, state=None) -> (logits, state)`; the state is the KV cache."""
+    """`forward(tokens, state=None) -> (logits, state)`; the state is the KV cache. `backend` is that of the loss."""
 
     config: TransformerConfig
     config_type = TransformerConfig
     layer_state = KVCache
     norm_state = NoneType
 
-    def __init__(self, config: TransformerConfig):
-        super().__init__(config)
+    def __init__(self, config: TransformerConfig, backend: str = "auto"):
+        super().__init__(config, backend)
         self.layers.extend(PreNormBlock(CausalSelfAttention(config), SwiGLU(config)) for _ in range(config.num_layers))
         self.final_norm = RMSNorm(config.model_dim)
         self.reset_parameters()

@@ -7,6 +7,7 @@ from torch.utils._pytree import tree_leaves
 
 from megalodon_edu.kernels import linear_cross_entropy_triton
 from megalodon_edu.kernels.cross_entropy import _forward, piece_tokens
+from megalodon_edu.models import Transformer, TransformerConfig
 from megalodon_edu.ops.cross_entropy import linear_cross_entropy
 
 MODULE = "megalodon_edu.kernels.cross_entropy."
@@ -142,6 +143,24 @@ def test_a_compiled_function_gives_the_same(device):
     compiled = torch.compile(linear_cross_entropy_triton, backend="aot_eager", fullgraph=True)
     for found, expected in zip(run(compiled, *inputs), run(linear_cross_entropy_triton, *inputs), strict=True):
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("share_emb", [False, True])
+def test_a_model_takes_the_kernel_for_its_loss(device, monkeypatch, share_emb):
+    monkeypatch.setattr(MODULE + "PIECE_BYTES", 128 * 320 * 4)
+    sizes = {"num_layers": 1, "model_dim": 16, "num_heads": 2, "ffn_hidden_dim": 24, "vocab_size": 300}
+    model = Transformer(TransformerConfig(**sizes, share_emb=share_emb), backend="triton").to(device)
+    plain = Transformer(model.config, backend="torch").to(device)
+    plain.load_state_dict(model.state_dict())
+    tokens = torch.randint(0, 300, (2, 150), device=device)
+    compiled = torch.compile(model.loss, backend="aot_eager", fullgraph=True)
+    expected = torch.autograd.grad(plain.loss(tokens), plain.parameters())
+    for loss in (model.loss(tokens), compiled(tokens)):
+        torch.testing.assert_close(loss, plain.loss(tokens))
+        torch.testing.assert_close(torch.autograd.grad(loss, model.parameters()), expected, rtol=1e-3, atol=1e-6)
+    with LargestTensor() as largest:
+        model.loss(tokens).backward()
+    assert largest.most < 298 * 300 * 4
 
 
 @pytest.mark.gpu
