@@ -104,10 +104,10 @@ def _times_tokens(
 ):
     """A B: A (row, column) lies in a panel, B (column, feature) are tokens first ≤ column < end."""
     product = tl.zeros((ROWS, BLOCK_WIDTH), tl.float32)
-    for step in range(first, end, DEPTH):
-        column = step + tl.arange(0, DEPTH)
-        a = tl.load(a_ptr + row[:, None] * a_stride + (column - first)[None, :])
-        b = _load(b_ptr, column, column < columns, b_stride, feature, WIDTH, OPERAND)
+    for step in range(0, end - first, DEPTH):
+        place = step + tl.arange(0, DEPTH)  # in the panel: counted from 0, the compiler knows that rows are aligned
+        a = tl.load(a_ptr + row[:, None] * a_stride + place[None, :])
+        b = _load(b_ptr, first + place, first + place < columns, b_stride, feature, WIDTH, OPERAND)
         product = tl.dot(a, b, product, input_precision=PRECISION)
     return product
 
