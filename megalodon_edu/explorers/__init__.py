@@ -9,6 +9,7 @@ from megalodon_edu.explorers.normalized_attention import NormalizedAttentionExpl
 from megalodon_edu.explorers.receptive_field import ReceptiveFieldExplorer
 from megalodon_edu.explorers.residuals import ResidualExplorer
 from megalodon_edu.explorers.streaming_state import StreamingStateExplorer
+from megalodon_edu.explorers.tile_stepper import TileStepperExplorer
 from megalodon_edu.explorers.timestep_norm import TimestepNormExplorer
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "ReceptiveFieldExplorer",
     "ResidualExplorer",
     "StreamingStateExplorer",
+    "TileStepperExplorer",
     "TimestepNormExplorer",
 ]
