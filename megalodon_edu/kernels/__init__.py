@@ -11,7 +11,9 @@ from megalodon_edu.kernels.availability import require_installed
 HOMES = {
     "chunked_attention_triton": "attention",
     "complex_ema_triton": "complex_ema",
+    "layer_norm_triton": "layer_norm",
     "linear_cross_entropy_triton": "cross_entropy",
+    "rms_norm_triton": "layer_norm",
     "timestep_norm_triton": "timestep_norm",
 }
 """The module of each kernel."""

@@ -3,7 +3,6 @@
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from megalodon_edu.arguments import (
     require_above_zero,
@@ -14,6 +13,7 @@ from megalodon_edu.arguments import (
     require_tensor,
 )
 from megalodon_edu.nn.backend import choose, full_precision, uses_triton
+from megalodon_edu.ops.layer_norm import layer_norm, rms_norm
 from megalodon_edu.ops.recurrence import working_dtype
 from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_parallel, timestep_norm_reference
 
@@ -31,10 +31,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         """Raises TypeError if x holds no floating-point numbers, ValueError if its last dimension is not `width`."""
         _check_width(x, self.width)
-        work = working_dtype(x)
-        gain = None if self.weight is None else self.weight.to(work) + 1
         with full_precision(x):
-            return F.rms_norm(x.to(work), (self.width,), gain, self.eps).to(x.dtype)
+            return rms_norm(x, self.weight, self.eps)
 
 
 class LayerNorm(nn.Module):
@@ -51,10 +49,8 @@ class LayerNorm(nn.Module):
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         """Raises TypeError if x holds no floating-point numbers, ValueError if its last dimension is not `width`."""
         _check_width(x, self.width)
-        work = working_dtype(x)
         with full_precision(x):
-            gain, bias = self.weight.to(work) + 1, self.bias.to(work)
-            return F.layer_norm(x.to(work), (self.width,), gain, bias, self.eps).to(x.dtype)
+            return layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class TimestepNorm(nn.Module):
