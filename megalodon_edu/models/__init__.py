@@ -1,6 +1,7 @@
 """Language models: Megalodon, the Transformer it is compared with, presets, weights and generation."""
 
 from megalodon_edu.models.config import PRESETS, MegalodonConfig, ModelConfig, TransformerConfig
+from megalodon_edu.models.decoder import Decoder, make_decoder
 from megalodon_edu.models.generate import Generation, generate
 from megalodon_edu.models.language_model import LanguageModel, ModelState, detach, state_bytes
 from megalodon_edu.models.megalodon import Megalodon, megalodon_state_bytes
@@ -10,6 +11,7 @@ from megalodon_edu.models.transformer import Transformer, match_transformer, tra
 
 __all__ = [
     "PRESETS",
+    "Decoder",
     "Generation",
     "LanguageModel",
     "Megalodon",
@@ -21,6 +23,7 @@ __all__ = [
     "detach",
     "generate",
     "load_reference_weights",
+    "make_decoder",
     "match_transformer",
     "megalodon_state_bytes",
     "pretrained",

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from megalodon_edu.arguments import require_between, require_finite, require_instance, require_number, require_positive
+from megalodon_edu.models.decoder import Decoder, make_decoder
 from megalodon_edu.models.language_model import LanguageModel
 
 PIECE = 4096
@@ -36,17 +37,23 @@ def generate(
     seed: int = 0,
     on_token: Callable[[int], None] | None = None,
     state: Any = None,
+    decoder: Decoder | None = None,
 ) -> Generation:
     """Sample `max_tokens` tokens after `prompt`, a 1-D tensor of at least one token.
 
     temperature 0 takes the likeliest token. top_k keeps the k likeliest, top_p the smallest set whose probability
     reaches p. on_token is called with each token as it comes. Ctrl-C returns what has been written, which is nothing
     while the prompt is being read.
+
+    The prompt is read by the model, the new tokens by `decoder`, one that `make_decoder` made of this model for a batch
+    of 1; without one, a GPU gets a decoder for this call and a CPU calls the model.
     Raises TypeError for a prompt that is no tensor, ValueError for one that is empty or a batch, for values out of
-    range and for logits that are not finite.
+    range, for logits that are not finite and for a decoder of another model.
     """
     require_instance("model", model, LanguageModel, "pass a Megalodon or a Transformer")
     require_positive("max_tokens", max_tokens)
+    if decoder is not None and (decoder.model is not model or decoder.batch != 1):
+        raise ValueError("decoder must be of this model, for a batch of 1; make one with make_decoder(model)")
     check_sampling(temperature, top_k, top_p)
     device = next(model.parameters()).device
     if not isinstance(prompt, Tensor):
@@ -67,21 +74,42 @@ def generate(
     interrupted = False
     was_training = model.training
     model.eval()
+
+    def draw(logits: Tensor) -> int:
+        return sample(logits.cpu(), generator, temperature, top_k, top_p)
+
+    active: Decoder | None = None
     try:
         for piece in earlier:
             _, state = model(piece, state)
-        for _ in range(max_tokens):
-            logits, next_state = model(step, state)
-            token = sample(logits[0, -1].cpu(), generator, temperature, top_k, top_p)
-            state = next_state
+        logits, next_state = model(step, state)
+        token = draw(logits[0, -1])
+        state = next_state
+        while True:
             written.append(token)
             if on_token is not None:
                 on_token(token)
-            step = torch.tensor([[token]], device=device)
+            if len(written) == max_tokens:
+                break
+            step = torch.tensor([token], device=device)
+            if active is None and (decoder is not None or device.type == "cuda"):
+                ready = make_decoder(model) if decoder is None else decoder
+                ready.load(state)
+                active = ready
+            if active is None:
+                logits, next_state = model(step[None], state)
+                token = draw(logits[0, -1])
+                state = next_state
+            else:
+                token = draw(active.step(step)[0])
     except KeyboardInterrupt:
         interrupted = True
     finally:
         model.train(was_training)
+    if active is not None:
+        if active.logits is not None and active.steps == len(written):  # Ctrl-C came before the token was drawn
+            written.append(draw(active.logits[0]))
+        state = active.state()
     return Generation(torch.tensor(written, dtype=torch.int64), state, interrupted)
 
 

@@ -69,7 +69,7 @@ class LanguageModel(nn.Module):
         self, tokens: Tokens, state: ModelState | None = None
     ) -> tuple[Float[Tensor, "batch time channel"], ModelState]:
         """What the head reads, after the final norm, and the state after the tokens. Errors as `forward`."""
-        self._check_state(state)
+        self.check_state(state)
         x = self.embed(self._check_tokens("tokens", tokens))
         if self.config.scale_emb:
             x = x * math.sqrt(self.config.model_dim)
@@ -132,7 +132,8 @@ class LanguageModel(nn.Module):
                 raise ValueError(f"{name} must lie in 0 .. {self.config.vocab_size - 1}, got {low} to {high}")
         return tokens
 
-    def _check_state(self, state: ModelState | None) -> None:
+    def check_state(self, state: ModelState | None) -> None:
+        """Raise TypeError or ValueError unless the state is None or of a model like this one."""
         if state is None:
             return
         remedy = "pass the state that the previous call of this model returned"

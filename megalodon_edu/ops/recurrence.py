@@ -67,7 +67,9 @@ def incoming_state(
     Its shape is (batch, channel), or (batch, channel, mode) where a number of modes is given.
     """
     batch, _, channels = x.shape
-    dtype = working_dtype(x).to_complex() if is_complex else working_dtype(x)
+    dtype = working_dtype(x)
+    if is_complex:
+        dtype = torch.promote_types(dtype, torch.complex64)
     if state is None:
         return x.new_zeros((batch, channels) if modes is None else (batch, channels, modes), dtype=dtype)
     if modes is None:
