@@ -24,6 +24,7 @@ from megalodon_edu.models.config import MegalodonConfig, TransformerConfig
 from megalodon_edu.models.language_model import LanguageModel
 from megalodon_edu.models.megalodon import Megalodon
 from megalodon_edu.nn import PreNormBlock, RMSNorm
+from megalodon_edu.nn.rotary import Rotary
 from megalodon_edu.ops.attention import causal_attention
 from megalodon_edu.ops.rotary import rotate
 
@@ -38,13 +39,17 @@ class KVCache(NamedTuple):
 
 
 class CausalSelfAttention(nn.Module):
-    """Every token sees all tokens before it; returns the update, without the residual."""
+    """Every token sees all tokens before it; returns the update, without the residual.
 
-    def __init__(self, config: TransformerConfig):
+    `rotary` is a table of positions that layers may share; None: one for config.context_size.
+    """
+
+    def __init__(self, config: TransformerConfig, rotary: Rotary | None = None):
         super().__init__()
         self.num_heads, self.kv_heads, self.rope_base = config.num_heads, config.kv_heads, config.rope_base
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
         width = config.model_dim // config.num_heads
+        self.rotary = Rotary(width, config.context_size, config.rope_base) if rotary is None else rotary
         self.norm = RMSNorm(config.model_dim)
         self.query = nn.Linear(config.model_dim, config.num_heads * width, bias=False)
         self.key = nn.Linear(config.model_dim, config.kv_heads * width, bias=False)
@@ -57,8 +62,11 @@ class CausalSelfAttention(nn.Module):
         v = self.value(n).unflatten(-1, (self.kv_heads, -1))
         held = _tokens_held(state, v)
         places = held + torch.arange(x.shape[1], device=x.device)
-        q = rotate(self.query(n).unflatten(-1, (self.num_heads, -1)), places, self.rope_base).to(v.dtype)
-        k = rotate(self.key(n).unflatten(-1, (self.kv_heads, -1)), places, self.rope_base).to(v.dtype)
+        q, k = self.query(n).unflatten(-1, (self.num_heads, -1)), self.key(n).unflatten(-1, (self.kv_heads, -1))
+        if held + x.shape[1] <= self.rotary.positions:
+            q, k = (self.rotary(t, places).to(v.dtype) for t in (q, k))
+        else:
+            q, k = (rotate(t, places, self.rope_base).to(v.dtype) for t in (q, k))
         if state is not None:
             k, v = torch.cat([state.keys.to(k.dtype), k], 1), torch.cat([state.values.to(v.dtype), v], 1)
         dropout = self.attention_dropout if self.training else 0.0
@@ -111,7 +119,9 @@ class Transformer(LanguageModel):
 
     def __init__(self, config: TransformerConfig, backend: str = "auto"):
         super().__init__(config, backend)
-        self.layers.extend(PreNormBlock(CausalSelfAttention(config), SwiGLU(config)) for _ in range(config.num_layers))
+        rotary = Rotary(config.model_dim // config.num_heads, config.context_size, config.rope_base)
+        for _ in range(config.num_layers):
+            self.layers.append(PreNormBlock(CausalSelfAttention(config, rotary), SwiGLU(config)))
         self.final_norm = RMSNorm(config.model_dim)
         self.reset_parameters()
 

@@ -22,6 +22,7 @@ class Rotary(nn.Module):
     def __init__(self, width: int, positions: int, base: float = 10_000.0):
         super().__init__()
         require_positive("positions", positions)
+        self.positions = positions
         table = angles(torch.arange(positions), width, base)
         self.register_buffer("cos", table.cos(), persistent=False)
         self.register_buffer("sin", table.sin(), persistent=False)
