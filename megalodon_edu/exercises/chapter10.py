@@ -325,6 +325,9 @@ def ema_in_chunks(answer: Any) -> None:
 
     edge = f"the first chunk is right; from step {chunk} on "
     _check_ema(found, tensors, alpha, block, {
+        "y is 0 everywhere: K holds the weights α (1 - α)^(t - s).": torch.zeros_like(x),
+        "y lacks what came in with h: add what is left of it at each step of the chunk.":
+            torch.cat([ema_reference(piece, every)[0] for piece in x.split(chunk, 1)], 1),
         f"{edge}the memory is lost: every chunk starts from nothing.": carried(1, lambda y, inside, h: 0 * h),
         f"{edge}every chunk starts from the state that came in. Change h at the end of a chunk.":
             carried(1, lambda y, inside, h: h),

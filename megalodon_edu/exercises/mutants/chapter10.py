@@ -171,3 +171,12 @@ steps_beyond_the_end = wrong(
     "behind its end: there are 1480",
     ("(first + t < length)[:, None] &", "(t >= 0)[:, None] &"),
 )
+
+no_weights = wrong(
+    "ema_in_chunks",
+    "no_weights",
+    "y is 0 everywhere",
+    ("tl.where(age >= 0, alpha *", "tl.where(age >= 0, 0.0 *"),
+    ("+ fade[:, None] * h[None, :]", ""),
+)
+no_memory = wrong("ema_in_chunks", "no_memory", "y lacks what came in with h", ("+ fade[:, None] * h[None, :]", ""))
