@@ -61,6 +61,7 @@ def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> Tw
         rescale=0.1 * 0.5**layer if config.rescale_nffn else None,
         dropout=config.dropout,
         hidden_dropout=config.hidden_dropout,
+        backend=backend,
     )
     return TwoHopBlock(attention, feed_forward)
 

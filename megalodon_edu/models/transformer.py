@@ -44,13 +44,13 @@ class CausalSelfAttention(nn.Module):
     `rotary` is a table of positions that layers may share; None: one for config.context_size.
     """
 
-    def __init__(self, config: TransformerConfig, rotary: Rotary | None = None):
+    def __init__(self, config: TransformerConfig, rotary: Rotary | None = None, backend: str = "auto"):
         super().__init__()
         self.num_heads, self.kv_heads, self.rope_base = config.num_heads, config.kv_heads, config.rope_base
         self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
         width = config.model_dim // config.num_heads
         self.rotary = Rotary(width, config.context_size, config.rope_base) if rotary is None else rotary
-        self.norm = RMSNorm(config.model_dim)
+        self.norm = RMSNorm(config.model_dim, backend=backend)
         self.query = nn.Linear(config.model_dim, config.num_heads * width, bias=False)
         self.key = nn.Linear(config.model_dim, config.kv_heads * width, bias=False)
         self.value = nn.Linear(config.model_dim, config.kv_heads * width, bias=False)
@@ -94,10 +94,10 @@ def _tokens_held(state: KVCache | None, v: Float[Tensor, "batch time head key"])
 class SwiGLU(nn.Module):
     """W_2 (silu(W_1 n) ⊙ W_3 n), n = RMSNorm(x); returns the update, without the residual."""
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: TransformerConfig, backend: str = "auto"):
         super().__init__()
         self.dropout, self.hidden_dropout = config.dropout, config.hidden_dropout
-        self.norm = RMSNorm(config.model_dim)
+        self.norm = RMSNorm(config.model_dim, backend=backend)
         self.fc1 = nn.Linear(config.model_dim, config.ffn_hidden_dim, bias=False)
         self.fc2 = nn.Linear(config.ffn_hidden_dim, config.model_dim, bias=False)
         self.fc3 = nn.Linear(config.model_dim, config.ffn_hidden_dim, bias=False)
@@ -110,7 +110,7 @@ class SwiGLU(nn.Module):
 
 
 class Transformer(LanguageModel):
-    """`forward(tokens, state=None) -> (logits, state)`; the state is the KV cache. `backend` is that of the loss."""
+    """`forward(tokens, state=None) -> (logits, state)`; the state is the KV cache. `backend` is that of norms and loss."""
 
     config: TransformerConfig
     config_type = TransformerConfig
@@ -121,8 +121,8 @@ class Transformer(LanguageModel):
         super().__init__(config, backend)
         rotary = Rotary(config.model_dim // config.num_heads, config.context_size, config.rope_base)
         for _ in range(config.num_layers):
-            self.layers.append(PreNormBlock(CausalSelfAttention(config, rotary), SwiGLU(config)))
-        self.final_norm = RMSNorm(config.model_dim)
+            self.layers.append(PreNormBlock(CausalSelfAttention(config, rotary, backend), SwiGLU(config, backend)))
+        self.final_norm = RMSNorm(config.model_dim, backend=backend)
         self.reset_parameters()
 
     def run_norm(self, x: Sequence, state: Any) -> tuple[Tensor, Any]:

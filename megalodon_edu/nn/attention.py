@@ -83,9 +83,9 @@ class NormalizedAttention(nn.Module):
         self.backend = choose(backend)
         self.timenorm = TimestepNorm(model_dim, norm_num_groups, backend=backend)
         self.cema = ComplexEMA(model_dim, modes, backend=backend)
-        self.rmsnorm = RMSNorm(model_dim)
+        self.rmsnorm = RMSNorm(model_dim, backend=backend)
         width = z_dim // num_heads
-        self.znorm = RMSNorm(width, gain=False) if normalize_z else None
+        self.znorm = RMSNorm(width, gain=False, backend=backend) if normalize_z else None
         # A normal z has the length √d_z, which this makes 1. Any other z gets the usual 1/√d_z, half in q, half in k.
         self.z_scale = math.sqrt(width) if normalize_z else math.sqrt(math.sqrt(width))
         self.rotary = Rotary(width, chunk_size, rope_base)

@@ -24,6 +24,7 @@ class FeedForward(nn.Module):
         rescale: float | None = None,
         dropout: float = 0.0,
         hidden_dropout: float = 0.0,
+        backend: str = "auto",
     ):
         super().__init__()
         require_positive("model_dim", model_dim)
@@ -33,7 +34,7 @@ class FeedForward(nn.Module):
         for name, share in (("dropout", dropout), ("hidden_dropout", hidden_dropout)):
             require_between(name, share, 0.0, 1.0)
         self.dropout, self.hidden_dropout = dropout, hidden_dropout
-        self.norm = LayerNorm(model_dim)
+        self.norm = LayerNorm(model_dim, backend=backend)
         self.fc1 = nn.Linear(model_dim, ffn_hidden_dim, bias=False)
         self.fc2 = nn.Linear(ffn_hidden_dim, model_dim, bias=False)
         self.fc3 = nn.Linear(model_dim, ffn_hidden_dim, bias=False) if swiglu else None

@@ -17,12 +17,19 @@ from megalodon_edu.ops.layer_norm import layer_norm, rms_norm
 from megalodon_edu.ops.recurrence import working_dtype
 from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_parallel, timestep_norm_reference
 
+MOST_FEATURES = 16_384
+"""Of a row that the kernels of RMSNorm and LayerNorm take."""
+
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + eps) · (weight + 1) over the last dimension, in at least float32; gain=False: no weight."""
+    """x / sqrt(mean(x²) + eps) · (weight + 1) over the last dimension, in at least float32; gain=False: no weight.
 
-    def __init__(self, width: int, eps: float = 1e-5, gain: bool = True):
+    torch.compile gets the torch face, which it merges with its neighbours; the Triton kernel is for everything else.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5, gain: bool = True, backend: str = "auto"):
         super().__init__()
+        self.backend = choose(backend)
         require_positive("width", width)
         require_above_zero("eps", eps)
         self.width, self.eps = width, eps
@@ -31,15 +38,22 @@ class RMSNorm(nn.Module):
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         """Raises TypeError if x holds no floating-point numbers, ValueError if its last dimension is not `width`."""
         _check_width(x, self.width)
+        face = rms_norm
+        if _runs_alone(self.backend, x):
+            from megalodon_edu.kernels.layer_norm import rms_norm_triton as face
         with full_precision(x):
-            return rms_norm(x, self.weight, self.eps)
+            return face(x, self.weight, self.eps)
 
 
 class LayerNorm(nn.Module):
-    """(x - mean) / sqrt(var + eps) · (weight + 1) + bias over the last dimension, in at least float32."""
+    """(x - mean) / sqrt(var + eps) · (weight + 1) + bias over the last dimension, in at least float32.
 
-    def __init__(self, width: int, eps: float = 1e-5):
+    torch.compile gets the torch face, as in RMSNorm.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5, backend: str = "auto"):
         super().__init__()
+        self.backend = choose(backend)
         require_positive("width", width)
         require_above_zero("eps", eps)
         self.width, self.eps = width, eps
@@ -49,8 +63,11 @@ class LayerNorm(nn.Module):
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
         """Raises TypeError if x holds no floating-point numbers, ValueError if its last dimension is not `width`."""
         _check_width(x, self.width)
+        face = layer_norm
+        if _runs_alone(self.backend, x):
+            from megalodon_edu.kernels.layer_norm import layer_norm_triton as face
         with full_precision(x):
-            return layer_norm(x, self.weight, self.bias, self.eps)
+            return face(x, self.weight, self.bias, self.eps)
 
 
 class TimestepNorm(nn.Module):
@@ -102,6 +119,12 @@ class TimestepNorm(nn.Module):
             state = self.initial_state(x)
         with full_precision(x):
             return face(x, self.weight, self.bias, self.groups, state, padding_mask, self.eps)
+
+
+def _runs_alone(backend: str, x: Tensor) -> bool:
+    """Whether a norm over one row runs its own kernel: outside a compiled graph, where kernels run and x is not wider
+    than they take."""
+    return not torch.compiler.is_compiling() and x.shape[-1] <= MOST_FEATURES and uses_triton(backend, x)
 
 
 def _check_width(x: Tensor, width: int) -> None:
