@@ -1,8 +1,22 @@
-"""The word after --device."""
+"""The words after --device and --backend."""
+
+import argparse
 
 import torch
 
 from megalodon_edu.arguments import require_device
+from megalodon_edu.nn.backend import BACKENDS
+
+
+def add_backend(parser: argparse._ActionsContainer) -> None:
+    """Add the option --backend."""
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what runs the operators: auto (Triton kernels on a GPU that runs them, else PyTorch), torch, triton, or "
+        "reference (the loop of the formulas, slow) [auto]",
+    )
 
 
 def chosen_device(word: str | None) -> torch.device:

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from megalodon_edu.cli.devices import chosen_device
+from megalodon_edu.cli.devices import add_backend, chosen_device
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.scoring import evaluate_with_bar
 from megalodon_edu.cli.texts import DATA_HELP, texts
@@ -44,13 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-bytes", type=int, help="read only so many bytes of each document [all]")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="[float32, the same everywhere]")
     parser.add_argument("--device", help="cpu or cuda; default: cuda if there is one")
+    add_backend(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table, or JSON."""
     with explained():
-        checkpoint = load_trained(args.checkpoint, chosen_device(args.device))
+        checkpoint = load_trained(args.checkpoint, chosen_device(args.device), args.backend)
         source = args.data or checkpoint.state.windows["source"]
         documents = texts(source, args.split)
         if args.split.startswith("test"):

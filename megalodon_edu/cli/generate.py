@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import numpy as np
 import torch
 
-from megalodon_edu.cli.devices import chosen_device
+from megalodon_edu.cli.devices import add_backend, chosen_device
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.files import read_file
 from megalodon_edu.cli.trained import CHECKPOINT_HELP, load_trained
@@ -84,14 +84,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, help="draw from the k likeliest bytes [all]")
     parser.add_argument("--top-p", type=float, help="draw from the likeliest bytes that hold this probability [1]")
     parser.add_argument("--seed", type=int, default=0, help="of the draws [0]")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu: one byte at a time is no work for a GPU]")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda [cpu]")
+    add_backend(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Write to standard output as the bytes come. Returns 130 after Ctrl-C."""
     with explained():
         device = chosen_device(args.device)
-        model = load_trained(args.checkpoint, device).model
+        model = load_trained(args.checkpoint, device, args.backend).model
         given = to_tokens(read_prompt(args))
         prompt = torch.from_numpy(np.concatenate([np.array([START], np.uint8), given])).long()
         if isinstance(model, Transformer) and len(prompt) + args.max_tokens > model.config.context_size:

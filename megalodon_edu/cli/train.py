@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from megalodon_edu.cli import CommandError
-from megalodon_edu.cli.devices import chosen_device
+from megalodon_edu.cli.devices import add_backend, chosen_device
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.files import require_folder, save_json
 from megalodon_edu.cli.scoring import evaluate_with_bar
@@ -16,10 +16,12 @@ from megalodon_edu.cli.texts import DATA_HELP, texts
 from megalodon_edu.data import Document
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer, match_transformer
+from megalodon_edu.nn.backend import chosen_face
 from megalodon_edu.training.checkpoint import MODEL_KINDS, checkpoints, load_checkpoint
+from megalodon_edu.training.compilation import choose_compile
 from megalodon_edu.training.evaluation import quick_look
 from megalodon_edu.training.loop import TrainingResult, train
-from megalodon_edu.training.options import PRECISIONS, TrainingOptions
+from megalodon_edu.training.options import COMPILE, PRECISIONS, TrainingOptions
 from megalodon_edu.training.precision import choose_precision
 from megalodon_edu.training.recipes import RECIPES, recipe
 from megalodon_edu.training.windows import RandomWindows, concatenate
@@ -76,6 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--resume", action="store_true", help="go on with the run in --out, as it was begun")
     where.add_argument("--device", help="cpu or cuda; default: cuda if there is one")
     where.add_argument("--precision", choices=PRECISIONS, help="default: auto, bfloat16 where the hardware has it")
+    where.add_argument("--compile", choices=COMPILE, help="torch.compile the step; default: auto, on a GPU with Triton")
+    add_backend(where)
     how = parser.add_argument_group("how (in brackets: the preset tiny)")
     how.add_argument("--steps", type=int, help=f"length of the run, and of the cosine [{tiny.options.steps}]")
     how.add_argument(
@@ -170,14 +174,14 @@ def beginning(args: argparse.Namespace, folder: Path) -> tuple[LanguageModel, Tr
     torch.manual_seed(sizes["seed"])
     model: LanguageModel
     if args.model == "transformer":
-        model = Transformer(match_transformer(config, context_size=sizes["length"]))
+        model = Transformer(match_transformer(config, context_size=sizes["length"]), backend=args.backend)
     else:
-        model = Megalodon(config)
-    return model, replace(chosen.options, **given, **duration(args)), sizes
+        model = Megalodon(config, backend=args.backend)
+    return model, replace(chosen.options, **given, **duration(args), **compilation(args)), sizes
 
 
 def begun(args: argparse.Namespace, folder: Path) -> tuple[LanguageModel, TrainingOptions, dict[str, Any]]:
-    """Return model, options and windows' sizes of the run in the folder; only how long it goes on may be new.
+    """Return model, options and windows' sizes of the run in the folder. New may be how long it goes on, and on what.
 
     Raises CommandError if the arguments ask for another change.
     """
@@ -188,11 +192,11 @@ def begun(args: argparse.Namespace, folder: Path) -> tuple[LanguageModel, Traini
         raise CommandError(
             f"--resume goes on as the run began, without {', '.join(given)}; start a new run in another --out"
         )
-    checkpoint = load_checkpoint(folder)
+    checkpoint = load_checkpoint(folder, backend=args.backend)
     sizes = {name: checkpoint.state.windows[name] for name in ("source", "batch", "length", "seed")}
     if args.data is not None:
         sizes["source"] = args.data
-    return checkpoint.model, replace(checkpoint.state.options, **duration(args)), sizes
+    return checkpoint.model, replace(checkpoint.state.options, **duration(args), **compilation(args)), sizes
 
 
 def duration(args: argparse.Namespace) -> dict[str, Any]:
@@ -206,6 +210,11 @@ def duration(args: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f"--minutes must be a number of at least 0 (0: no limit), got {args.minutes:g}")
         found["max_seconds"] = 60 * args.minutes if args.minutes else None
     return found
+
+
+def compilation(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the option that says whether the step is compiled, if it was given."""
+    return {} if args.compile is None else {"compile": args.compile}
 
 
 def change(config: MegalodonConfig, assignments: list[str]) -> MegalodonConfig:
@@ -234,5 +243,7 @@ def introduce(
     limit = f" or {options.max_seconds / 60:g} min" if options.max_seconds else ""
     print(f"{type(model).__name__} with {model.parameter_count():,} parameters on {device}.")
     print(choose_precision(options.precision, device)[1])
+    print(chosen_face(model.backend, device))
+    print(choose_compile(options.compile, device)[1])
     print(f"Text: {documents} documents, {len(windows.tokens):,} bytes ({windows.source}).")
     print(f"Up to {options.steps} steps{limit}, each of {windows.batch} windows of {windows.length} bytes.", flush=True)

@@ -16,18 +16,18 @@ CHECKPOINT_HELP = (
 )
 
 
-def load_trained(name: str, device: torch.device | str = "cpu") -> Checkpoint:
+def load_trained(name: str, device: torch.device | str = "cpu", backend: str = "auto") -> Checkpoint:
     """Load the checkpoint in the folder `name`, else the shipped model of that name, in evaluation mode.
 
     Raises FileNotFoundError if there is neither, ValueError if a file is not what it should be.
     """
     if name in pretrained_names() and not Path(name).exists():
         folder, about = recording(name)
-        model = pretrained(name).to(require_device("device", device))
+        model = pretrained(name, backend).to(require_device("device", device))
         state = TrainingState(about["steps"], about["seconds"], TrainingOptions(**about["options"]), about["windows"])
         return Checkpoint(folder, "megalodon", model, state)
     try:
-        return load_checkpoint(name, device)
+        return load_checkpoint(name, device, backend)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{error}. Or take a model that ships with the course: --checkpoint {pretrained_names()[0]}"

@@ -110,13 +110,13 @@ def save_checkpoint(
     return target
 
 
-def load_checkpoint(folder: str | os.PathLike, device: torch.device | str = "cpu") -> Checkpoint:
-    """Load a checkpoint, or the newest one of a run's folder, with its model in evaluation mode.
+def load_checkpoint(folder: str | os.PathLike, device: torch.device | str = "cpu", backend: str = "auto") -> Checkpoint:
+    """Load a checkpoint, or the newest one of a run's folder, with its model in evaluation mode on that backend.
 
     Raises FileNotFoundError if there is none or a file is missing, ValueError if a file is not what it should be.
     """
     path = locate(folder)
-    kind, model = _build_model(path / "config.json")
+    kind, model = _build_model(path / "config.json", backend)
     load_weights(path, model)
     return Checkpoint(path, kind, model.to(require_device("device", device)).eval(), read_state(path))
 
@@ -135,16 +135,17 @@ def read_state(path: Path) -> TrainingState:
         raise ValueError(f"{file} is damaged, or of another version of megalodon-edu: {error}") from error
 
 
-def _build_model(file: Path) -> tuple[str, LanguageModel]:
+def _build_model(file: Path, backend: str) -> tuple[str, LanguageModel]:
     values = _read_json(file)
     kind = values.get("model")
     if kind not in MODEL_KINDS:
         raise ValueError(f"{file} names the model {kind!r}; known are {', '.join(MODEL_KINDS)}")
     model_class, config_class = MODEL_KINDS[kind]
     try:
-        return kind, model_class(config_class.from_dict(values["config"]))
+        config = config_class.from_dict(values["config"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{file} is damaged, or of another version of megalodon-edu: {error}") from error
+    return kind, model_class(config, backend=backend)
 
 
 def load_weights(path: Path, model: LanguageModel) -> None:

@@ -22,6 +22,7 @@ from megalodon_edu.training.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
+from megalodon_edu.training.compilation import choose_compile
 from megalodon_edu.training.diagnosis import NonFiniteError, diagnose, first_not_finite
 from megalodon_edu.training.interruption import deferred_interrupt
 from megalodon_edu.training.log import LogRow, LogWriter
@@ -32,8 +33,9 @@ from megalodon_edu.training.windows import RandomWindows, to_device
 
 Ending = Literal["steps", "time", "interrupt"]
 LOG_NAME = "log.csv"
-# What a resumed run may choose anew: how long it goes on, how often it looks and saves, and the name of the text.
-CHANGEABLE = ("steps", "max_seconds", "evaluate_every", "checkpoint_steps", "checkpoint_seconds", "source")
+# What a resumed run may choose anew: how long it goes on, how often it looks and saves, whether the step is compiled,
+# and the name of the text.
+CHANGEABLE = ("steps", "max_seconds", "evaluate_every", "checkpoint_steps", "checkpoint_seconds", "compile", "source")
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def train(
     Step s = 0, 1, ... takes the batch windows(s), adds up the gradients of its `accumulate` parts, clips their norm,
     and lets AdamW step with the rate learning_rate(s, progress), progress = s / steps. Randomness inside the model
     (dropout) is seeded by (seed, s). Hence, on one machine, a run that was interrupted and resumed ends with the very
-    bits of one that was not. A limit of time is the exception: the learning rate then follows the clock,
-    progress = max(s / steps, seconds / max_seconds), so that it is down when the time is up.
+    bits of one that was not, if both are compiled or both are not. (A step compiled for a GPU adds up the embedding's
+    gradient in no fixed order: there the last bits may differ.) A limit of time is the exception: the learning rate then
+    follows the clock, progress = max(s / steps, seconds / max_seconds), so that it is down when the time is up.
 
     Every step adds a row to `folder`/log.csv and calls each callback with it. Every `evaluate_every` steps the row also
     holds `validate(model)`, in bits per byte. Ctrl-C ends the run after the current step, with a checkpoint; a second
@@ -76,6 +79,8 @@ def train(
     _require_parts(windows.batch, options.accumulate)
     device = next(model.parameters()).device
     dtype, _ = choose_precision(options.precision, device)
+    # The loss alone is compiled: the model keeps its names, and looks at pieces of any length run as they are.
+    loss_of = torch.compile(model.loss, dynamic=False) if choose_compile(options.compile, device)[0] else model.loss
     optimizer = build_optimizer(model, options)
     described = windows.description()
     done, seconds_before, saved = 0, 0.0, None
@@ -106,7 +111,7 @@ def train(
             torch.manual_seed(windows.seed * 1_000_003 + done)
             batch = to_device(windows(done), device)
             try:
-                loss = accumulate_gradient(model, batch, options.accumulate, dtype)
+                loss = accumulate_gradient(model, batch, options.accumulate, dtype, loss_of)
             except ValueError as error:  # after an update that went too far, an operator may refuse a parameter
                 if done == first and first_not_finite(model) is None:
                     raise
@@ -149,18 +154,26 @@ def _ending(options: TrainingOptions, done: int, seconds: float, interrupted: bo
     return None
 
 
-def accumulate_gradient(model: LanguageModel, batch: Tensor, parts: int, dtype: torch.dtype) -> float:
+def accumulate_gradient(
+    model: LanguageModel,
+    batch: Tensor,
+    parts: int,
+    dtype: torch.dtype,
+    loss_of: Callable[[Tensor], Tensor] | None = None,
+) -> float:
     """Leave the gradient of the batch's mean loss in the parameters, part after part; return the loss.
 
+    `loss_of` is the model's loss, compiled perhaps; None: `model.loss`.
     Raises ValueError unless the batch can be cut into that many equal parts.
     """
     _require_parts(len(batch), parts)
     model.train()
     model.zero_grad(set_to_none=True)
+    loss_of = model.loss if loss_of is None else loss_of
     total = torch.zeros((), device=batch.device)
     for part in batch.chunk(parts):
         with autocast(dtype, batch.device):
-            loss = model.loss(part) / parts
+            loss = loss_of(part) / parts
         loss.backward()
         total += loss.detach()
     return total.item()

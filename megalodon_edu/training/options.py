@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from megalodon_edu.arguments import require_between, require_choice, require_positive
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+COMPILE = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class TrainingOptions:
     clip: float = 1.0
     accumulate: int = 1
     precision: str = "auto"
+    compile: str = "auto"
     max_seconds: float | None = None
     evaluate_every: int = 200
     checkpoint_steps: int = 500
@@ -49,5 +51,6 @@ class TrainingOptions:
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas}")
         require_between("final_fraction", self.final_fraction, 0, 1)
         require_choice("precision", self.precision, PRECISIONS)
+        require_choice("compile", self.compile, COMPILE)
         # A list comes from JSON; a tuple compares equal to the default.
         object.__setattr__(self, "betas", tuple(self.betas))
