@@ -64,8 +64,8 @@ def train(
     and lets AdamW step with the rate learning_rate(s, progress), progress = s / steps. Randomness inside the model
     (dropout) is seeded by (seed, s). Hence, on one machine, a run that was interrupted and resumed ends with the very
     bits of one that was not, if both are compiled or both are not. (A step compiled for a GPU adds up the embedding's
-    gradient in no fixed order: there the last bits may differ.) A limit of time is the exception: the learning rate then
-    follows the clock, progress = max(s / steps, seconds / max_seconds), so that it is down when the time is up.
+    gradient in no fixed order: there the last bits may differ.) A limit of time is the exception: the learning rate
+    then follows the clock, progress = max(s / steps, seconds / max_seconds), so that it is down when the time is up.
 
     Every step adds a row to `folder`/log.csv and calls each callback with it. Every `evaluate_every` steps the row also
     holds `validate(model)`, in bits per byte. Ctrl-C ends the run after the current step, with a checkpoint; a second

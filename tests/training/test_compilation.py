@@ -1,5 +1,6 @@
 """A compiled training step: the same run, the same checkpoint, nothing compiled for a look at other lengths."""
 
+import signal
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +18,10 @@ from megalodon_edu.training.log import read_log
 from megalodon_edu.training.loop import train
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+def press_ctrl_c_after(step):
+    return lambda row: row.step == step and signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture
@@ -41,12 +46,12 @@ def test_a_compiled_run_is_interrupted_and_resumed(build, counter, windows, opti
     run(whole, options=options, folder=tmp_path / "whole")
     assert counter.frame_count == 1
     run(plain, options=replace(options, compile="off"), folder=tmp_path / "plain")
-    run(build(), options=replace(options, steps=4), folder=tmp_path / "pieces")
-    run(build(), options=options, folder=tmp_path / "pieces", resume=True)
-    resumed = load_checkpoint(tmp_path / "pieces").model
+    run(build(), options=options, folder=tmp_path / "pieces", callbacks=[press_ctrl_c_after(3)])
+    resumed = build()
+    assert run(resumed, options=options, folder=tmp_path / "pieces", resume=True).step == 6
     for a, b, c in zip(whole.parameters(), resumed.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a, b)
         torch.testing.assert_close(a, c, rtol=1e-3, atol=1e-4)
-        assert a.shape == b.shape
     names = [set(load_file(next((tmp_path / name).glob("step-*/model.safetensors")))) for name in ("whole", "plain")]
     assert names[0] == names[1] == set(dict(plain.named_parameters()))
 
@@ -83,10 +88,10 @@ def test_a_run_on_a_gpu_compiles_and_resumes(build, windows, options, tmp_path):
     run = partial(train, windows=windows, progress_bar=False)
     whole = build().cuda()
     run(whole, options=options, folder=tmp_path / "whole")
-    run(build().cuda(), options=replace(options, steps=3), folder=tmp_path / "pieces")
+    run(build().cuda(), options=options, folder=tmp_path / "pieces", callbacks=[press_ctrl_c_after(3)])
     resumed = load_checkpoint(tmp_path / "pieces").model.cuda()
     run(resumed, options=options, folder=tmp_path / "pieces", resume=True)
     first, second = (read_log(tmp_path / name / "log.csv") for name in ("whole", "pieces"))
     assert [row.step for row in second] == [1, 2, 3, 4, 5, 6]
-    assert second[2].loss == pytest.approx(first[2].loss, rel=1e-2)
-    assert second[-1].loss == pytest.approx(first[-1].loss, rel=5e-2)  # the rates of steps 1 to 3 differed
+    for a, b in zip(first, second, strict=True):
+        assert b.loss == pytest.approx(a.loss, rel=1e-2)
