@@ -208,7 +208,7 @@ function build(state) {
         "div",
         { class: "mx-controls" },
         ...[rows, columns, gap, order, block, size, program].map(({ node }) => node),
-        plot.html("div", { class: "mx-buttons" }, back.node, next.node),
+        plot.html("div", {}, plot.html("div", { class: "mx-buttons" }, back.node, next.node)),
       ),
       plot.html(
         "div",
