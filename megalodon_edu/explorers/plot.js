@@ -154,7 +154,11 @@ const plot = (() => {
     dot(mark, { x, y, left, right, top }) {
       const [cx, cy] = [x(mark.x), y(mark.y)];
       const node = svg("g", { class: "mx-dot" }, svg("circle", { cx, cy, r: mark.radius ?? 5, style: `fill:${colour(mark.colour)}` }));
-      if (mark.label) node.append(placedText(mark.label, cx, Math.max(cy - 10, top + 12), [left, right]));
+      if (mark.label && mark.side === "right") {
+        node.append(svg("text", { x: cx + 9, y: cy + 4, "text-anchor": "start", class: "mx-mark-label" }, mark.label));
+      } else if (mark.label) {
+        node.append(placedText(mark.label, cx, Math.max(cy - 10, top + 12), [left, right]));
+      }
       return node;
     },
     // A vertical line with its label at the top, on the side where there is room.
