@@ -10,7 +10,9 @@ from megalodon_edu.kernels.availability import require_installed
 
 HOMES = {
     "chunked_attention_triton": "attention",
+    "complex_ema_coefficients_triton": "complex_ema_coefficients",
     "complex_ema_triton": "complex_ema",
+    "decode_attention_triton": "decode_attention",
     "layer_norm_triton": "layer_norm",
     "linear_cross_entropy_triton": "cross_entropy",
     "rms_norm_triton": "layer_norm",

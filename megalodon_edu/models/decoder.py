@@ -9,9 +9,9 @@ The state lives in tensors of fixed place and size, and the position in a tensor
 operations. On a CUDA GPU they are recorded once as a graph, which the GPU then replays alone: some fifty launches per
 layer otherwise cost more than the work. On a CPU, and with graph=False, the same code runs step by step.
 
-Megalodon's buffers hold one chunk of keys and values, and a step reads all of them, masked: its cost is the same at any
-place in the chunk and after any context. The Transformer's hold a bucket of keys and values which doubles when it is
-full: a step reads the bucket, and a new bucket is a new graph.
+Megalodon's buffers hold one chunk of keys and values: the cost of a step is bounded, and after any context the steps of
+a chunk cost what those of the first did. The Transformer's hold a bucket of keys and values which doubles when it is
+full, and a new bucket is a new graph. The Triton kernel reads a buffer as far as it is filled, the torch face all.
 """
 
 from abc import ABC, abstractmethod
@@ -32,6 +32,7 @@ from megalodon_edu.nn import (
     TimestepNorm,
     TimestepNormState,
 )
+from megalodon_edu.nn.backend import uses_triton
 from megalodon_edu.ops.recurrence import working_dtype
 from megalodon_edu.ops.rotary import angles, turn
 
@@ -357,16 +358,22 @@ def complex_ema_step(x: Row, c: Coefficients, ema_r: Tensor, ema_i: Tensor) -> R
 
 
 def attend(
-    q: Float[Tensor, "batch head one key"],
-    keys: Float[Tensor, "batch kv chunk key"],
-    values: Float[Tensor, "batch kv chunk value"],
+    q: Float[Tensor, "batch head key"],
+    keys: Float[Tensor, "batch kv_head capacity key"],
+    values: Float[Tensor, "batch kv_head capacity value"],
+    place: Int[Tensor, " one"],
     hidden: Tensor,
     scale: float,
+    backend: str,
 ) -> Float[Tensor, "batch head_value"]:
-    """softmax(scale · q kᵀ) v over a whole buffer without its hidden places; heads may share keys and values."""
+    """softmax(scale · q kᵀ) v over the buffer up to `place`; `hidden` marks what lies beyond. Heads may share keys."""
+    if uses_triton(backend, q):
+        from megalodon_edu.kernels.decode_attention import decode_attention_triton
+
+        return decode_attention_triton(q, keys, values, place, scale).flatten(1)
     work = working_dtype(q)
-    q = q.flatten(1, 2).unflatten(1, (keys.shape[1], -1))  # batch kv shared key
-    logits = (q.to(work)[:, :, :, None] * keys.to(work)[:, :, None]).sum(-1) * scale  # batch kv shared chunk
+    q = q.unflatten(1, (keys.shape[1], -1))  # batch kv_head shared key
+    logits = (q.to(work)[:, :, :, None] * keys.to(work)[:, :, None]).sum(-1) * scale  # batch kv_head shared capacity
     weights = logits.masked_fill(hidden, float("-inf")).softmax(-1).to(values.dtype)
     return (weights @ values).flatten(1)
 
@@ -386,7 +393,7 @@ def _megalodon_layer(
     v = F.silu(attention.wv(normal)).unflatten(1, (attention.num_heads, 1, -1))
     buffers.keys[:, :, place] = k.transpose(1, 2)
     buffers.values[:, :, place] = v
-    o = attend(q.transpose(1, 2), buffers.keys, buffers.values, hidden, 1.0)
+    o = attend(q[:, 0], buffers.keys, buffers.values, place, hidden, 1.0, attention.backend)
     update = attention.wh1(mx) + attention.wh2(o * F.silu(attention.wr(mx)))
     return x + block.feed_forward((x + update)[:, None])[:, 0]
 
@@ -397,12 +404,13 @@ def _transformer_layer(
     attention = block.attention
     n = attention.norm(x)
     q, k = (
-        turn(product(n).unflatten(1, (1, -1, cos.shape[1] * 2)), cos, sin).transpose(1, 2)
+        turn(product(n).unflatten(1, (1, -1, cos.shape[1] * 2)), cos, sin)[:, 0]
         for product in (attention.query, attention.key)
     )
-    keys[:, :, place] = k
+    keys[:, :, place] = k[:, :, None]
     values[:, :, place] = attention.value(n).unflatten(1, (keys.shape[1], 1, -1))
-    middle = x + attention.out(attend(q, keys, values, hidden, k.shape[-1] ** -0.5))
+    o = attend(q, keys, values, place, hidden, k.shape[-1] ** -0.5, attention.norm.backend)
+    middle = x + attention.out(o)
     return middle + block.feed_forward(middle)
 
 

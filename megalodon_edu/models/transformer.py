@@ -110,7 +110,7 @@ class SwiGLU(nn.Module):
 
 
 class Transformer(LanguageModel):
-    """`forward(tokens, state=None) -> (logits, state)`; the state is the KV cache. `backend` is that of norms and loss."""
+    """`forward(tokens, state=None) -> (logits, state)`; the state is the KV cache. `backend`: of norms and loss."""
 
     config: TransformerConfig
     config_type = TransformerConfig

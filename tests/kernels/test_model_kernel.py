@@ -72,8 +72,9 @@ def test_pieces_give_the_logits_of_one_call(device):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_a_decoder_goes_on_where_the_kernels_stopped(device):
-    kernels, plain = megalodon(device)
+@pytest.mark.parametrize("build", [megalodon, transformer])
+def test_a_decoder_goes_on_where_the_kernels_stopped(build, device):
+    kernels, plain = build(device)
     tokens = text(device)
     with torch.no_grad():
         expected, _ = plain(tokens)
