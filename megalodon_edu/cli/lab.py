@@ -7,7 +7,7 @@ import subprocess
 from megalodon_edu.cli.setup import ROOT, ensure_environment
 
 HELP = "install the course into .venv and open it in JupyterLab"
-EXTRAS = ("lab",)
+EXTRAS = ("lab", "kernels")
 PASSES_ARGUMENTS_ON = True
 
 
