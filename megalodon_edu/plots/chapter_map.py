@@ -38,8 +38,8 @@ GROUPS = {"00": style.VERMILION, "01": style.BLUE, "02": style.BLUE, "03": style
 @gallery.kept(
     "chapter_map",
     alt="The chapters as boxes, an arrow from each to those that need it. 01 leads to 02 and on to 03; 00, 02 and 04 "
-    "lead to 05; 03 and 05 lead to 06; 01 leads to 04 and 04 to 07; 06 and 07 lead to 08, 08 to 09, and 09 to 10. 00 and "
-    "01 need nothing.",
+    "lead to 05; 03 and 05 lead to 06; 01 leads to 04 and 04 to 07; 06 and 07 lead to 08, 08 to 09, and 09 to 10. 00 "
+    "and 01 need nothing.",
 )
 def chapter_map() -> Figure:
     """Boxes and arrows, read from left to right."""

@@ -14,7 +14,6 @@ LINE = 32
 """Numbers in one line of a picture of memory."""
 
 PROGRAMS = (style.BLUE, style.ORANGE, style.GREEN, style.PINK)
-SHORTEST_BAR = 0.5  # of the copy's bandwidth: in a shorter bar its percentage has no room
 
 
 @style.styled
@@ -101,15 +100,13 @@ def bandwidth(found: Measurement, label: str) -> Figure:
         share = found.share(speed)
         color = style.ORANGE if "step by step" in speed.kernel else style.BLUE
         axes.barh(row, share, height=0.62, color=color)
-        inside = share > SHORTEST_BAR
-        shade = "white" if inside and color == style.BLUE else style.BLACK
-        axes.text(0.012 if inside else share + 0.02, row, f"{share:.0%}", va="center", color=shade, fontsize=9)
+        axes.text(1.19, row, f"{share:.0%}", ha="right", va="center", color=style.readable(color), fontsize=9)
         if speed.torch_milliseconds is not None:
             torchs = share * speed.milliseconds / speed.torch_milliseconds
             axes.plot([torchs], [row], "D", color=style.VERMILION, markersize=6, markeredgecolor="white")
     axes.axvline(1, color=style.BLACK, linestyle="--", linewidth=1)
     axes.set_yticks(range(len(found.speeds)), [speed.kernel for speed in found.speeds])
-    axes.set(ylim=(len(found.speeds) - 0.4, -0.6), xlim=(0, max(1.12, *axes.get_xlim())))
+    axes.set(ylim=(len(found.speeds) - 0.4, -0.6), xlim=(0, max(1.2, *axes.get_xlim())))
     axes.set_xticks(np.arange(0, 1.01, 0.25), ["0", "25 %", "50 %", "75 %", "100 %"])
     axes.set(xlabel="share of a copy's bandwidth (dashed); ◆ PyTorch's own", title=label)
     axes.grid(False, axis="y")
