@@ -33,13 +33,16 @@ def interpreting() -> bool:
     return not isinstance(standard.sum, JITFunction)
 
 
-@torch.compiler.assume_constant_result
 def why_not(device: torch.device | str) -> str | None:
     """Return a sentence that says why no kernel runs on this device, or None if kernels do.
 
     torch.compile asks once, while it traces.
     """
     return _why_not(torch.device(device))
+
+
+# What torch.compiler.assume_constant_result does, without its import of the whole compiler.
+why_not._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @cache
