@@ -16,6 +16,7 @@ HOMES = {
     "layer_norm_triton": "layer_norm",
     "linear_cross_entropy_triton": "cross_entropy",
     "rms_norm_triton": "layer_norm",
+    "memory_step_triton": "decode_memory",
     "timestep_norm_triton": "timestep_norm",
 }
 """The module of each kernel."""

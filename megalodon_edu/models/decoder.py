@@ -333,6 +333,22 @@ class TransformerDecoder(Decoder):
         return ModelState(tuple(caches), None)
 
 
+def memory_step(norm: TimestepNorm, x: Row, buffers: MegalodonBuffers, coefficients: Coefficients) -> tuple[Row, Row]:
+    """Timestep Norm of x and CEMA of that, in place on the state: one launch where kernels run.
+
+    torch.compile gets the torch face, which it merges itself.
+    """
+    statistics = TimestepNormState(*buffers[:3])
+    if torch.compiler.is_compiling() or not uses_triton(norm.backend, x):
+        normal = timestep_norm_step(norm, x, statistics)
+        return normal, complex_ema_step(normal, coefficients, buffers.ema_r, buffers.ema_i)
+    from megalodon_edu.kernels.decode_memory import memory_step_triton
+
+    statistics.count.add_(1)
+    averages = buffers.ema_r, buffers.ema_i
+    return memory_step_triton(x, norm.weight, norm.bias, statistics, coefficients, averages, norm.eps)
+
+
 def timestep_norm_step(norm: TimestepNorm, x: Row, state: TimestepNormState) -> Row:
     """`ops.timestep_norm.timestep_norm_reference` for one token, in place on the state."""
     count, mean, var = state
@@ -387,8 +403,8 @@ def _megalodon_layer(
     hidden: Tensor,
 ) -> Row:
     attention = block.attention
-    normal = timestep_norm_step(attention.timenorm, x, TimestepNormState(*buffers[:3]))
-    mx = attention.rmsnorm(complex_ema_step(normal, coefficients, buffers.ema_r, buffers.ema_i))
+    normal, average = memory_step(attention.timenorm, x, buffers, coefficients)
+    mx = attention.rmsnorm(average)
     q, k = attention.queries_and_keys_at(mx[:, None], place)
     v = F.silu(attention.wv(normal)).unflatten(1, (attention.num_heads, 1, -1))
     buffers.keys[:, :, place] = k.transpose(1, 2)
@@ -417,7 +433,7 @@ def _transformer_layer(
 def _coefficients(block: Any, work: torch.dtype) -> Coefficients:
     alpha, delta, theta, eta, skip = block.attention.cema.coefficients()
     q = torch.polar(1 - alpha * delta, theta)
-    return Coefficients(*(part.to(work) for part in (q.real, q.imag, alpha, eta.real, eta.imag, skip)))
+    return Coefficients(*(part.to(work).contiguous() for part in (q.real, q.imag, alpha, eta.real, eta.imag, skip)))
 
 
 def _embedded(model: LanguageModel, tokens: Int[Tensor, " batch"]) -> Row:
