@@ -107,10 +107,9 @@ class NormalizedAttention(nn.Module):
         z = self.wz(mx).unflatten(-1, (self.num_heads, -1))
         z = (z if self.znorm is None else self.znorm(z)).flatten(-2)
         gain = (self.gamma + 1) / self.z_scale
-        q, k = (
-            self.rotary((z * gain[i] + self.beta[i]).unflatten(-1, (self.num_heads, -1)), places).to(z.dtype)
-            for i in (0, 1)
-        )
+        both = z[..., None, :] * gain + self.beta  # batch time 2 z
+        both = self.rotary(both.unflatten(-1, (self.num_heads, -1)).flatten(2, 3), places).to(z.dtype)
+        q, k = both.chunk(2, dim=2)
         return q, k
 
     def forward(
