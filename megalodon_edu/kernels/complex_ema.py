@@ -18,8 +18,8 @@ Backward. With the gradient g of the state, the transposed equations are a CEMA 
 
     dx = Kᵀ dy + Re(Wᵀ g')      g = conj(q^T) g' + Vᵀ dy
 
-The same walk does it, with V and W exchanged, and sums dW = g' xᵀ on its way. A last walk, forwards, sums dV = dy hᵀ,
-dK = dy xᵀ and d(q^T) = Σ Vᵀdy conj(z), where z = ∂h/∂(q^T) is carried beside h. One more kernel takes these
+The same walk does it, with V and W exchanged, and sums dW = g' xᵀ and dK = dy xᵀ on its way. A last walk, forwards,
+sums dV = dy hᵀ and d(q^T) = Σ Vᵀdy conj(z), where z = ∂h/∂(q^T) is carried beside h. One more kernel takes these
 sums back to alpha, delta, theta, eta and skip. Every sum has a fixed order: the same input gives the same bits.
 
 A rest shorter than a chunk is a second, single chunk with r < T steps: W_s = p q^{r-1-s}, and q^r for q^T.
@@ -55,11 +55,35 @@ SIZES = ["first", "end", "length", "batch", "segments", "per_segment"]
 
 
 @triton.jit
-def _power(decay, angle, exponent, phase):
-    """q^exponent · exp(i phase · angle) in float64, as a pair."""
-    size = tl.exp(exponent * tl.log(decay))
-    turn = (exponent + phase) * angle
+def _power(decay, angle, exponent):
+    """q^exponent in float64, as a pair."""
+    size, turn = tl.exp(exponent * tl.log(decay)), exponent * angle
     return size * tl.cos(turn), size * tl.sin(turn)
+
+
+@triton.jit
+def _times(a_r, a_i, b_r, b_i):
+    """The product of two complex numbers."""
+    return a_r * b_r - a_i * b_i, a_r * b_i + a_i * b_r
+
+
+@triton.jit
+def _powers(q_r, q_i, e, CHUNK: tl.constexpr):
+    """q^e for 0 ≤ e < CHUNK by squaring: (n, 1) and (1, e) to (n, e)."""
+    power_r, power_i = tl.zeros_like(q_r + e) + 1, tl.zeros_like(q_r + e)
+    for bit in tl.static_range(16):
+        if 1 << bit < CHUNK:
+            more_r, more_i = _times(power_r, power_i, q_r, q_i)
+            counts = (e >> bit) % 2 == 1
+            power_r, power_i = tl.where(counts, more_r, power_r), tl.where(counts, more_i, power_i)
+            q_r, q_i = _times(q_r, q_i, q_r, q_i)
+    return power_r, power_i
+
+
+@triton.jit
+def _step_of(e, steps):
+    """The step s = steps - 1 - e of a chunk, whose input still counts q^e at its end; past the chunk, e itself."""
+    return tl.where(e < steps, steps - 1 - e, e)
 
 
 @triton.jit
@@ -73,6 +97,20 @@ def _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES: t
     eta_i = tl.load(eta_ptr + 2 * at + 1, exists, 0.0).to(tl.float64)
     decay = tl.maximum(1 - alpha * delta, 1e-200)  # its logarithm must be finite; the square is 0 again
     return alpha, delta, decay, theta, eta_r, eta_i
+
+
+@triton.jit
+def _store_both_orders(
+    ptr, channel, n, t, value_r, value_i, CHANNELS: tl.constexpr, TILE_MODES: tl.constexpr, CHUNK: tl.constexpr
+):
+    """A matrix as (part, channel, n, t), and behind it as (part, channel, t, n): whoever reads it, reads rows."""
+    size = CHANNELS * TILE_MODES * CHUNK
+    at = ptr + channel * (TILE_MODES * CHUNK) + n * CHUNK + t
+    tl.store(at, value_r)
+    tl.store(at + size, value_i)
+    at = ptr + 2 * size + channel * (TILE_MODES * CHUNK) + t * TILE_MODES + n
+    tl.store(at, value_r)
+    tl.store(at + size, value_i)
 
 
 @triton.jit(do_not_specialize=["steps", "jump_steps"])
@@ -97,32 +135,32 @@ def _matrices_kernel(
 ):
     """K's first column (lags), V (read), W (write), q^steps (across) and q^jump_steps (jump) of one channel."""
     channel = tl.program_id(0).to(tl.int64)
-    n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
+    n, e = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     alpha, _, decay, theta, eta_r, eta_i = _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES)
-    e = t[None, :].to(tl.float64)
+    q_r, q_i = decay * tl.cos(theta), decay * tl.sin(theta)
+    power_r, power_i = _powers(q_r, q_i, e[None, :], CHUNK)  # q^e, (n, e)
+    later_r, later_i = _times(power_r, power_i, q_r, q_i)  # q^(e+1)
+    if PHASE:
+        power_r, power_i = _times(power_r, power_i, tl.cos(theta), tl.sin(theta))
 
-    power_r, power_i = _power(decay, theta, e, PHASE)  # n t
-    lags = tl.sum(alpha * (eta_r * power_r - eta_i * power_i), 0)  # t
+    lags = tl.sum(alpha * (eta_r * power_r - eta_i * power_i), 0)  # e
     skip = tl.load(skip_ptr + channel).to(tl.float64)
-    tl.store(lags_ptr + channel * CHUNK + t, lags + tl.where(t == 0, skip, 0.0))
+    tl.store(lags_ptr + channel * CHUNK + e, lags + tl.where(e == 0, skip, 0.0))
 
-    at = (channel * TILE_MODES + n[:, None]) * CHUNK + t[None, :]
-    imaginary = CHANNELS * TILE_MODES * CHUNK  # the imaginary parts lie behind all the real ones
-    power_r, power_i = _power(decay, theta, e + 1, 0)
-    tl.store(read_ptr + at, eta_r * power_r - eta_i * power_i)
-    tl.store(read_ptr + imaginary + at, -(eta_r * power_i + eta_i * power_r))  # Re(V h) = Vr hr + Vi hi
-
-    left = (steps - 1 - t)[None, :]
-    power_r, power_i = _power(decay, theta, tl.maximum(left, 0).to(tl.float64), PHASE)
-    tl.store(write_ptr + at, tl.where(left >= 0, alpha * power_r, 0.0))
-    tl.store(write_ptr + imaginary + at, tl.where(left >= 0, alpha * power_i, 0.0))
+    # Re(V h) = Vr hr + Vi hi
+    read_r, read_i = eta_r * later_r - eta_i * later_i, -(eta_r * later_i + eta_i * later_r)
+    _store_both_orders(read_ptr, channel, n[:, None], e[None, :], read_r, read_i, CHANNELS, TILE_MODES, CHUNK)
+    inside = (e < steps)[None, :]
+    write_r, write_i = tl.where(inside, alpha * power_r, 0.0), tl.where(inside, alpha * power_i, 0.0)
+    step = _step_of(e, steps)[None, :]
+    _store_both_orders(write_ptr, channel, n[:, None], step, write_r, write_i, CHANNELS, TILE_MODES, CHUNK)
 
     at = channel * TILE_MODES + n[:, None]
     imaginary = CHANNELS * TILE_MODES
-    power_r, power_i = _power(decay, theta, steps.to(tl.float64), 0)
+    power_r, power_i = _power(decay, theta, steps.to(tl.float64))
     tl.store(across_ptr + at, power_r)
     tl.store(across_ptr + imaginary + at, power_i)
-    power_r, power_i = _power(decay, theta, jump_steps.to(tl.float64), 0)
+    power_r, power_i = _power(decay, theta, jump_steps.to(tl.float64))
     tl.store(jump_ptr + at, power_r)
     tl.store(jump_ptr + imaginary + at, power_i)
 
@@ -138,23 +176,25 @@ def _place(
 
 
 @triton.jit
-def _segment_place(column, first, length, batch, per_segment, CHUNK: tl.constexpr):
+def _segment_place(column, first, length, segments, per_segment, CHUNK: tl.constexpr):
     """Time and row of memory of the first chunk's steps, for the segment of every column (column, t)."""
-    time = first + (column // batch * per_segment * CHUNK)[:, None] + tl.arange(0, CHUNK)[None, :]
-    return time, (column % batch).to(tl.int64)[:, None] * length + time
+    time = first + (column % segments * per_segment * CHUNK)[:, None] + tl.arange(0, CHUNK)[None, :]
+    return time, (column // segments).to(tl.int64)[:, None] * length + time
 
 
 @triton.jit
-def _tile_place(time, row, chunk, end, is_column, channel, CHANNELS: tl.constexpr, CHUNK: tl.constexpr):
-    """Where the numbers (column, t, channel) of a chunk lie, and which exist; `time` and `row` are of chunk 0."""
-    exists = (time + chunk * CHUNK < end) & is_column[:, None]
-    at = (row + chunk * CHUNK)[:, :, None] * CHANNELS + channel[None, None, :]
-    return at, exists[:, :, None] & (channel < CHANNELS)[None, None, :]
+def _exists(time, chunk, end, is_column, is_channel, CHUNK: tl.constexpr):
+    """Which numbers (column, t, channel) of a chunk exist; `time` is of chunk 0."""
+    return ((time + chunk * CHUNK < end) & is_column[:, None])[:, :, None] & is_channel[None, None, :]
 
 
 @triton.jit
-def _channel_first(tile, OPERAND: tl.constexpr):
-    """(column, t, channel), as memory holds it, to (channel, column, t): one matrix for every channel."""
+def _load_tile(ptr, exists, WHOLE: tl.constexpr, OPERAND: tl.constexpr):
+    """(column, t, channel), as memory holds it, to (channel, column, t): one matrix for every channel.
+
+    WHOLE: all of it exists; without masks the loops are shorter.
+    """
+    tile = tl.load(ptr) if WHOLE else tl.load(ptr, exists, 0.0)
     return tl.permute(tile.to(OPERAND), (2, 0, 1))
 
 
@@ -168,11 +208,11 @@ def _load_matrix(
     CHUNK: tl.constexpr,
     BY_TIME: tl.constexpr,
 ):
-    """Both parts of V or W, (channel, t, n) if BY_TIME, else (channel, n, t)."""
+    """Both parts of V or W, (channel, t, n) if BY_TIME, else (channel, n, t); memory holds both orders."""
     n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
-    inner = t[:, None] + n[None, :] * CHUNK if BY_TIME else t[None, :] + n[:, None] * CHUNK
-    at = channel.to(tl.int64)[:, None, None] * (TILE_MODES * CHUNK) + inner[None, :, :]
     imaginary = CHANNELS * (TILE_MODES * CHUNK)
+    inner = 2 * imaginary + t[:, None] * TILE_MODES + n[None, :] if BY_TIME else n[:, None] * CHUNK + t[None, :]
+    at = channel.to(tl.int64)[:, None, None] * (TILE_MODES * CHUNK) + inner[None, :, :]
     exists = is_channel[:, None, None]
     return tl.load(ptr + at, exists, 0.0), tl.load(ptr + imaginary + at, exists, 0.0)
 
@@ -186,22 +226,30 @@ def _load_across(ptr, channel, is_channel, n, CHANNELS: tl.constexpr, TILE_MODES
 
 
 @triton.jit
-def _state_place(column, is_column, channel, is_channel, n, CHANNELS: tl.constexpr, MODES: tl.constexpr):
-    """Where the states (column, channel, mode) of a program lie, as (channel, column, n), and which exist."""
-    row = column.to(tl.int64)[None, :, None] * CHANNELS + channel[:, None, None]
-    exists = is_column[None, :, None] & is_channel[:, None, None] & (n[None, None, :] < MODES)
-    return row * MODES + n[None, None, :], exists
+def _state_place(column, is_column, channel, is_channel, n, CHANNELS: tl.constexpr, TILE_MODES: tl.constexpr):
+    """Where the states (column, part, channel, mode) of a program lie, as (channel, column, n), and which exist."""
+    row = column.to(tl.int64)[None, :, None] * (2 * CHANNELS) + channel[:, None, None]
+    return row * TILE_MODES + n[None, None, :], is_column[None, :, None] & is_channel[:, None, None]
 
 
 @triton.jit
-def _load_state(ptr, at, exists):
-    return tl.load(ptr + 2 * at, exists, 0.0), tl.load(ptr + 2 * at + 1, exists, 0.0)
+def _complex_place(sequence, is_wanted, channel, is_channel, n, CHANNELS: tl.constexpr, MODES: tl.constexpr):
+    """The same for the complex states (sequence, channel, mode) that come in and go out."""
+    row = sequence.to(tl.int64)[None, :, None] * CHANNELS + channel[:, None, None]
+    exists = is_wanted[None, :, None] & is_channel[:, None, None] & (n < MODES)[None, None, :]
+    return 2 * (row * MODES + n[None, None, :]), exists
 
 
 @triton.jit
-def _store_state(ptr, at, exists, state_r, state_i):
-    tl.store(ptr + 2 * at, state_r, exists)
-    tl.store(ptr + 2 * at + 1, state_i, exists)
+def _load_state(ptr, at, exists, IMAGINARY: tl.constexpr):
+    """Both parts of states; the imaginary ones lie so many numbers behind the real ones."""
+    return tl.load(ptr + at, exists, 0.0), tl.load(ptr + IMAGINARY + at, exists, 0.0)
+
+
+@triton.jit
+def _store_state(ptr, at, exists, state_r, state_i, IMAGINARY: tl.constexpr):
+    tl.store(ptr + at, state_r, exists)
+    tl.store(ptr + IMAGINARY + at, state_i, exists)
 
 
 @triton.jit
@@ -228,6 +276,7 @@ def _walk_kernel(
     starts_ptr,
     ends_ptr,
     grad_read_ptr,
+    grad_toeplitz_ptr,
     first,
     end,
     length,
@@ -245,12 +294,14 @@ def _walk_kernel(
     CHUNK: tl.constexpr,
     TILE_CHANNELS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
+    WHOLE: tl.constexpr,
 ):
     """Walk the chunks of 16 segments side by side, backwards in time if REVERSED.
 
     Without OUTPUT: only the states; the first segment starts from the incoming state, the others from zero, and all
     ends are stored. With OUTPUT: every segment has its start, outputs are stored, and the end of the final segment.
-    With GRADIENT, too: the sum over columns and chunks of state ⊗ other, the gradient of the matrix `read`.
+    With GRADIENT, too, the sums over columns and chunks of state ⊗ other and in ⊗ other: the gradients of the matrix
+    `read`, and of K.
     """
     channel, is_channel, column, is_column, n = _place(
         CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
@@ -266,71 +317,78 @@ def _walk_kernel(
         lag_at = channel[:, None, None] * CHUNK + lag[None, :, :]
         toeplitz = tl.load(lags_ptr + lag_at, is_channel[:, None, None] & (lag >= 0)[None, :, :], 0.0)
 
-    segment = column // batch
-    nearest = segments - 1 if REVERSED else 0
+    segment = column % segments
+    state_at, has_state = _state_place(column, is_column, channel, is_channel, n, CHANNELS, TILE_MODES)
     if OUTPUT:
-        start_at, starts = _state_place(column, is_column, channel, is_channel, n, CHANNELS, MODES)
+        state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)  # channel column n
     else:
-        is_nearest = is_column & (segment == nearest)
-        start_at, starts = _state_place(column % batch, is_nearest, channel, is_channel, n, CHANNELS, MODES)
-    state_r, state_i = _load_state(starts_ptr, start_at, starts)  # channel column n
+        is_nearest = is_column & (segment == (segments - 1 if REVERSED else 0))
+        at, exists = _complex_place(column // segments, is_nearest, channel, is_channel, n, CHANNELS, MODES)
+        state_r, state_i = _load_state(starts_ptr, at, exists, 1)
     if GRADIENT:
         grad_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
         grad_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+        grad_toeplitz = tl.zeros((TILE_CHANNELS, CHUNK, CHUNK), tl.float32)
 
-    time, row = _segment_place(column, first, length, batch, per_segment, CHUNK)
-    chunk = per_segment - 1 if REVERSED else 0
-    at, exists = _tile_place(time, row, chunk, end, is_column, channel, CHANNELS, CHUNK)
-    in_tile = tl.load(in_ptr + at, exists, 0.0)
-    if GRADIENT:
-        other_tile = tl.load(other_ptr + at, exists, 0.0)
+    time, row = _segment_place(column, first, length, segments, per_segment, CHUNK)
+    at = row[:, :, None] * CHANNELS + channel[None, None, :]
     for step in range(per_segment):
-        x = _channel_first(in_tile, OPERAND)  # channel column t
-        if GRADIENT:
-            other = _channel_first(other_tile, OPERAND)
-        # The next chunk is on its way while this one is worked on.
-        is_next = is_column & (step + 1 < per_segment)
-        following = per_segment - 2 - step if REVERSED else step + 1
-        at, exists = _tile_place(time, row, following, end, is_next, channel, CHANNELS, CHUNK)
-        in_tile = tl.load(in_ptr + at, exists, 0.0)
-        if GRADIENT:
-            other_tile = tl.load(other_ptr + at, exists, 0.0)
         chunk = per_segment - 1 - step if REVERSED else step
+        here = at + chunk * (CHUNK * CHANNELS)
+        exists = _exists(time, chunk, end, is_column, is_channel, CHUNK)
+        x = _load_tile(in_ptr + here, exists, WHOLE, OPERAND)  # channel column t
         operand_r, operand_i = state_r.to(OPERAND), state_i.to(OPERAND)
         if OUTPUT:
             y = tl.dot(x, toeplitz, input_precision=PRECISION)  # channel column t
             y = tl.dot(operand_r, read_r, y, input_precision=PRECISION)
             y = tl.dot(operand_i, read_i, y, input_precision=PRECISION)
             y = tl.permute(y.to(out_ptr.dtype.element_ty), (1, 2, 0))  # column t channel
-            here, exists_here = _tile_place(time, row, chunk, end, is_column, channel, CHANNELS, CHUNK)
-            tl.store(out_ptr + here, y, exists_here)
+            tl.store(out_ptr + here, y, None if WHOLE else exists)
         if GRADIENT:
+            other = _load_tile(other_ptr + here, exists, WHOLE, OPERAND)
+            grad_toeplitz = tl.dot(tl.permute(x, (0, 2, 1)), other, grad_toeplitz, input_precision=PRECISION)
             grad_r = tl.dot(tl.permute(operand_r, (0, 2, 1)), other, grad_r, input_precision=PRECISION)
             grad_i = tl.dot(tl.permute(operand_i, (0, 2, 1)), other, grad_i, input_precision=PRECISION)
         new_r = across_r * state_r - across_i * state_i + tl.dot(x, write_r, input_precision=PRECISION)
         new_i = across_r * state_i + across_i * state_r + tl.dot(x, write_i, input_precision=PRECISION)
-        goes_on = (first + (segment * per_segment + chunk) * CHUNK < end)[None, :, None]
-        state_r, state_i = tl.where(goes_on, new_r, state_r), tl.where(goes_on, new_i, state_i)
+        if WHOLE:
+            state_r, state_i = new_r, new_i
+        else:
+            goes_on = (first + (segment * per_segment + chunk) * CHUNK < end)[None, :, None]
+            state_r, state_i = tl.where(goes_on, new_r, state_r), tl.where(goes_on, new_i, state_i)
 
     if OUTPUT:
-        final = segments - 1 - nearest
-        is_final = is_column & (segment == final)
-        end_at, ends = _state_place(column % batch, is_final, channel, is_channel, n, CHANNELS, MODES)
+        is_final = is_column & (segment == (0 if REVERSED else segments - 1))
+        at, exists = _complex_place(column // segments, is_final, channel, is_channel, n, CHANNELS, MODES)
+        _store_state(ends_ptr, at, exists, state_r, state_i, 1)
     else:
-        end_at, ends = _state_place(column, is_column, channel, is_channel, n, CHANNELS, MODES)
-    _store_state(ends_ptr, end_at, ends, state_r, state_i)
+        _store_state(ends_ptr, state_at, has_state, state_r, state_i, CHANNELS * TILE_MODES)
     if GRADIENT:
         _store_matrix(grad_read_ptr, channel, is_channel, CHANNELS, grad_r, grad_i, TILE_MODES, CHUNK)
+        inner = (t[:, None] * CHUNK + t[None, :])[None, :, :]
+        at = (tl.program_id(1).to(tl.int64) * CHANNELS + channel)[:, None, None] * (CHUNK * CHUNK) + inner
+        tl.store(grad_toeplitz_ptr + at, grad_toeplitz, is_channel[:, None, None])
 
 
-@triton.jit(do_not_specialize=["segments", "batch"])
+@triton.jit
+def _load_segment(ptr, step, sequence, segments, SIZE: tl.constexpr, index, exists, REVERSED: tl.constexpr):
+    """Where the numbers `index` of a segment's state lie, which exist, and what they are at `ptr`."""
+    segment = segments - 1 - step if REVERSED else step
+    at, exists = (sequence * segments + segment) * (2 * SIZE) + index, exists & (step < segments)
+    if ptr is None:
+        state_r, state_i = 0.0, 0.0
+    else:
+        state_r, state_i = _load_state(ptr, at, exists, SIZE)
+    return at, exists, state_r, state_i
+
+
+@triton.jit(do_not_specialize=["segments"])
 def _starts_kernel(
     incoming_ptr,
     ends_ptr,
     starts_ptr,
     jump_ptr,
     segments,
-    batch,
     CHANNELS: tl.constexpr,
     MODES: tl.constexpr,
     REVERSED: tl.constexpr,
@@ -339,23 +397,33 @@ def _starts_kernel(
 ):
     """The state before every segment: start' = q^(steps of a segment) · start + what the segment adds."""
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)  # channel mode, flat
-    size, exists = CHANNELS * MODES, index < CHANNELS * MODES
-    jump_at = index // MODES * TILE_MODES + index % MODES
-    jump_r = tl.load(jump_ptr + jump_at, exists, 0.0)
-    jump_i = tl.load(jump_ptr + CHANNELS * TILE_MODES + jump_at, exists, 0.0)
+    SIZE: tl.constexpr = CHANNELS * TILE_MODES
+    exists = index < SIZE
+    jump_r, jump_i = _load_state(jump_ptr, index, exists, SIZE)
     if REVERSED:
         jump_i = -jump_i
     sequence = tl.program_id(1).to(tl.int64)
-    state_r, state_i = _load_state(incoming_ptr, sequence * size + index, exists)
-    for step in range(segments):
-        segment = segments - 1 - step if REVERSED else step
-        at = (segment * batch + sequence) * size + index
-        _store_state(starts_ptr, at, exists, state_r, state_i)
-        end_r, end_i = _load_state(ends_ptr, at, exists)
+    mode = index % TILE_MODES
+    at = 2 * ((sequence * CHANNELS + index // TILE_MODES) * MODES + mode)
+    state_r, state_i = _load_state(incoming_ptr, at, exists & (mode < MODES), 1)
+    for first in range(0, segments, 4):  # four loads under way at a time
+        at_0, is_0, r_0, i_0 = _load_segment(ends_ptr, first, sequence, segments, SIZE, index, exists, REVERSED)
+        at_1, is_1, r_1, i_1 = _load_segment(ends_ptr, first + 1, sequence, segments, SIZE, index, exists, REVERSED)
+        at_2, is_2, r_2, i_2 = _load_segment(ends_ptr, first + 2, sequence, segments, SIZE, index, exists, REVERSED)
+        at_3, is_3, r_3, i_3 = _load_segment(ends_ptr, first + 3, sequence, segments, SIZE, index, exists, REVERSED)
+        _store_state(starts_ptr, at_0, is_0, state_r, state_i, SIZE)
+        state_r, state_i = _times(jump_r, jump_i, state_r, state_i)
         # The end of the first segment holds the incoming state already.
-        carried_r = tl.where(step == 0, 0.0, jump_r * state_r - jump_i * state_i)
-        carried_i = tl.where(step == 0, 0.0, jump_r * state_i + jump_i * state_r)
-        state_r, state_i = carried_r + end_r, carried_i + end_i
+        state_r, state_i = tl.where(first == 0, 0.0, state_r) + r_0, tl.where(first == 0, 0.0, state_i) + i_0
+        _store_state(starts_ptr, at_1, is_1, state_r, state_i, SIZE)
+        state_r, state_i = _times(jump_r, jump_i, state_r, state_i)
+        state_r, state_i = state_r + r_1, state_i + i_1
+        _store_state(starts_ptr, at_2, is_2, state_r, state_i, SIZE)
+        state_r, state_i = _times(jump_r, jump_i, state_r, state_i)
+        state_r, state_i = state_r + r_2, state_i + i_2
+        _store_state(starts_ptr, at_3, is_3, state_r, state_i, SIZE)
+        state_r, state_i = _times(jump_r, jump_i, state_r, state_i)
+        state_r, state_i = state_r + r_3, state_i + i_3
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -367,7 +435,6 @@ def _sums_kernel(
     across_ptr,
     starts_ptr,
     grad_ends_ptr,
-    grad_toeplitz_ptr,
     grad_read_ptr,
     grad_across_ptr,
     first,
@@ -384,51 +451,51 @@ def _sums_kernel(
     CHUNK: tl.constexpr,
     TILE_CHANNELS: tl.constexpr,
     TILE_COLUMNS: tl.constexpr,
+    WHOLE: tl.constexpr,
 ):
-    """Walk forwards and sum the gradients of K, V and q^T over the columns and chunks of a program."""
+    """Walk forwards and sum the gradients of V and q^T over the columns and chunks of a program."""
     channel, is_channel, column, is_column, n = _place(
         CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
     )
-    s, t = tl.arange(0, CHUNK), tl.arange(0, CHUNK)
     write_r, write_i = _load_matrix(write_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)  # channel t n
     read_r, read_i = _load_matrix(read_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)  # channel t n
     across_r, across_i = _load_across(across_ptr, channel, is_channel, n, CHANNELS, TILE_MODES)  # channel 1 n
-    state_at, state_exists = _state_place(column, is_column, channel, is_channel, n, CHANNELS, MODES)
-    state_r, state_i = _load_state(starts_ptr, state_at, state_exists)  # channel column n
+    state_at, has_state = _state_place(column, is_column, channel, is_channel, n, CHANNELS, TILE_MODES)
+    state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)  # channel column n
     slope_r = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)  # z = ∂h/∂(q^T), from 0 in every segment
     slope_i = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
     grad_across_r = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
     grad_across_i = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
-    grad_toeplitz = tl.zeros((TILE_CHANNELS, CHUNK, CHUNK), tl.float32)
     grad_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
     grad_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
 
-    time, row = _segment_place(column, first, length, batch, per_segment, CHUNK)
-    at, exists = _tile_place(time, row, 0, end, is_column, channel, CHANNELS, CHUNK)
-    x_tile, grad_y_tile = tl.load(x_ptr + at, exists, 0.0), tl.load(grad_y_ptr + at, exists, 0.0)
+    time, row = _segment_place(column, first, length, segments, per_segment, CHUNK)
+    at = row[:, :, None] * CHANNELS + channel[None, None, :]
     for chunk in range(per_segment):
-        x, grad_y = _channel_first(x_tile, OPERAND), _channel_first(grad_y_tile, OPERAND)  # channel column t
-        is_next = is_column & (chunk + 1 < per_segment)
-        at, exists = _tile_place(time, row, chunk + 1, end, is_next, channel, CHANNELS, CHUNK)
-        x_tile, grad_y_tile = tl.load(x_ptr + at, exists, 0.0), tl.load(grad_y_ptr + at, exists, 0.0)
-        grad_toeplitz = tl.dot(tl.permute(x, (0, 2, 1)), grad_y, grad_toeplitz, input_precision=PRECISION)
+        here = at + chunk * (CHUNK * CHANNELS)
+        exists = _exists(time, chunk, end, is_column, is_channel, CHUNK)
+        x = _load_tile(x_ptr + here, exists, WHOLE, OPERAND)  # channel column t
+        grad_y = _load_tile(grad_y_ptr + here, exists, WHOLE, OPERAND)
         operand_r, operand_i = state_r.to(OPERAND), state_i.to(OPERAND)
         grad_r = tl.dot(tl.permute(operand_r, (0, 2, 1)), grad_y, grad_r, input_precision=PRECISION)
         grad_i = tl.dot(tl.permute(operand_i, (0, 2, 1)), grad_y, grad_i, input_precision=PRECISION)
         local_r = tl.dot(grad_y, read_r, input_precision=PRECISION)  # Vᵀ dy
         local_i = tl.dot(grad_y, read_i, input_precision=PRECISION)
-        grad_across_r += local_r * slope_r + local_i * slope_i
-        grad_across_i += local_i * slope_r - local_r * slope_i
-        goes_on = (first + (column // batch * per_segment + chunk) * CHUNK < end)[None, :, None]
-        new_r = across_r * slope_r - across_i * slope_i + state_r
-        new_i = across_r * slope_i + across_i * slope_r + state_i
-        slope_r, slope_i = tl.where(goes_on, new_r, slope_r), tl.where(goes_on, new_i, slope_i)
+        grad_across_r = grad_across_r + local_r * slope_r + local_i * slope_i
+        grad_across_i = grad_across_i + local_i * slope_r - local_r * slope_i
+        new_slope_r = state_r + across_r * slope_r - across_i * slope_i
+        new_slope_i = state_i + across_r * slope_i + across_i * slope_r
         new_r = across_r * state_r - across_i * state_i + tl.dot(x, write_r, input_precision=PRECISION)
         new_i = across_r * state_i + across_i * state_r + tl.dot(x, write_i, input_precision=PRECISION)
-        state_r, state_i = tl.where(goes_on, new_r, state_r), tl.where(goes_on, new_i, state_i)
+        if WHOLE:
+            slope_r, slope_i, state_r, state_i = new_slope_r, new_slope_i, new_r, new_i
+        else:
+            goes_on = (first + (column % segments * per_segment + chunk) * CHUNK < end)[None, :, None]
+            slope_r, slope_i = tl.where(goes_on, new_slope_r, slope_r), tl.where(goes_on, new_slope_i, slope_i)
+            state_r, state_i = tl.where(goes_on, new_r, state_r), tl.where(goes_on, new_i, state_i)
 
     # What comes after the segment reaches q^T through the segment's last state.
-    end_r, end_i = _load_state(grad_ends_ptr, state_at, state_exists)
+    end_r, end_i = _load_state(grad_ends_ptr, state_at, has_state, CHANNELS * TILE_MODES)
     grad_across_r += end_r * slope_r + end_i * slope_i
     grad_across_i += end_i * slope_r - end_r * slope_i
     group = tl.program_id(1).to(tl.int64)
@@ -436,12 +503,10 @@ def _sums_kernel(
     tl.store(grad_across_ptr + at, tl.sum(grad_across_r, 1), is_channel[:, None])
     tl.store(grad_across_ptr + CHANNELS * TILE_MODES + at, tl.sum(grad_across_i, 1), is_channel[:, None])
     _store_matrix(grad_read_ptr, channel, is_channel, CHANNELS, grad_r, grad_i, TILE_MODES, CHUNK)
-    at = ((group * CHANNELS + channel)[:, None, None] * CHUNK + s[None, :, None]) * CHUNK + t[None, None, :]
-    tl.store(grad_toeplitz_ptr + at, grad_toeplitz, is_channel[:, None, None])
 
 
 @triton.jit
-def _through_power(decay, angle, exponent, phase, power_r, power_i, grad_r, grad_i):
+def _through_power(decay, exponent, phase, power_r, power_i, grad_r, grad_i):
     """Gradients of decay and angle (n, 1) from those of power = decay^exponent · exp(i (exponent + phase) angle)."""
     grad_decay = exponent * (grad_r * power_r + grad_i * power_i) / decay
     grad_angle = (exponent + phase) * (grad_i * power_r - grad_r * power_i)
@@ -473,23 +538,24 @@ def _coefficient_gradients_kernel(
 ):
     """Back through `_matrices_kernel` for one channel, in float64, after summing over the groups of columns."""
     channel = tl.program_id(0).to(tl.int64)
-    n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
-    lag, later = t[:, None], t[None, :]
+    n, e = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
+    lag, later = e[:, None], e[None, :]
+    step, inside = _step_of(e, steps)[None, :], (e < steps)[None, :]
     grad_lags = tl.zeros((CHUNK, CHUNK), tl.float64)
     read_r, read_i = tl.zeros((TILE_MODES, CHUNK), tl.float64), tl.zeros((TILE_MODES, CHUNK), tl.float64)
     write_r, write_i = tl.zeros((TILE_MODES, CHUNK), tl.float64), tl.zeros((TILE_MODES, CHUNK), tl.float64)
     across_r, across_i = tl.zeros((TILE_MODES, 1), tl.float64), tl.zeros((TILE_MODES, 1), tl.float64)
     for group in range(groups):
         row = group * CHANNELS + channel
-        at = (row * CHUNK + later - lag) * CHUNK + later  # from step `later - lag` to step `later`
+        at = (row * CHUNK + later) * CHUNK + later - lag  # from step `later - lag` to step `later`
         grad_lags += tl.load(sum_toeplitz_ptr + at, later >= lag, 0.0)
         row = group * 2 * CHANNELS + channel
-        at = (row * TILE_MODES + n[:, None]) * CHUNK + t[None, :]
+        at = (row * TILE_MODES + n[:, None]) * CHUNK
         imaginary = CHANNELS * TILE_MODES * CHUNK
-        read_r += tl.load(sum_read_ptr + at)
-        read_i += tl.load(sum_read_ptr + imaginary + at)
-        write_r += tl.load(sum_write_ptr + at)
-        write_i += tl.load(sum_write_ptr + imaginary + at)
+        read_r += tl.load(sum_read_ptr + at + e[None, :])
+        read_i += tl.load(sum_read_ptr + imaginary + at + e[None, :])
+        write_r += tl.load(sum_write_ptr + at + step, inside, 0.0)
+        write_i += tl.load(sum_write_ptr + imaginary + at + step, inside, 0.0)
         at = row * TILE_MODES + n[:, None]
         across_r += tl.load(sum_across_ptr + at)
         across_i += tl.load(sum_across_ptr + CHANNELS * TILE_MODES + at)
@@ -497,38 +563,32 @@ def _coefficient_gradients_kernel(
     alpha, delta, decay, theta, eta_r, eta_i = _coefficients(
         alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES
     )
-    e = t[None, :].to(tl.float64)
-    lags = tl.sum(grad_lags, 1)  # t
-    tl.store(grad_skip_ptr + channel, tl.sum(tl.where(t == 0, lags, 0.0), 0))
+    lags = tl.sum(grad_lags, 1)  # e
+    tl.store(grad_skip_ptr + channel, tl.sum(tl.where(e == 0, lags, 0.0), 0))
+    lags, exponent = lags[None, :], e[None, :].to(tl.float64)
+    q_r, q_i = decay * tl.cos(theta), decay * tl.sin(theta)
+    power_r, power_i = _powers(q_r, q_i, e[None, :], CHUNK)  # q^e, (n, e)
+    later_r, later_i = _times(power_r, power_i, q_r, q_i)  # q^(e+1)
+    if PHASE:
+        power_r, power_i = _times(power_r, power_i, tl.cos(theta), tl.sin(theta))
 
-    lags = lags[None, :]  # K_e = Re(η α q^e)
-    power_r, power_i = _power(decay, theta, e, PHASE)
+    # K_e = Re(η p q^e), and p q^e stands in W too; p q^e = α · power
     grad_eta_r = tl.sum(lags * alpha * power_r, 1, keep_dims=True)
     grad_eta_i = -tl.sum(lags * alpha * power_i, 1, keep_dims=True)
-    grad_alpha = tl.sum(lags * (eta_r * power_r - eta_i * power_i), 1, keep_dims=True)
-    grad_r, grad_i = lags * alpha * eta_r, -lags * alpha * eta_i
-    grad_decay, grad_theta = _through_power(decay, theta, e, PHASE, power_r, power_i, grad_r, grad_i)
+    grad_r, grad_i = write_r + lags * eta_r, write_i - lags * eta_i
+    grad_alpha = tl.sum(grad_r * power_r + grad_i * power_i, 1, keep_dims=True)
+    grad_decay, grad_theta = _through_power(decay, exponent, PHASE, power_r, power_i, alpha * grad_r, alpha * grad_i)
 
-    power_r, power_i = _power(decay, theta, e + 1, 0)  # Vr = Re(η q^(e+1)), Vi = -Im(η q^(e+1))
-    grad_eta_r += tl.sum(read_r * power_r - read_i * power_i, 1, keep_dims=True)
-    grad_eta_i -= tl.sum(read_r * power_i + read_i * power_r, 1, keep_dims=True)
+    # Vr = Re(η q^(e+1)), Vi = -Im(η q^(e+1))
+    grad_eta_r += tl.sum(read_r * later_r - read_i * later_i, 1, keep_dims=True)
+    grad_eta_i -= tl.sum(read_r * later_i + read_i * later_r, 1, keep_dims=True)
     grad_r, grad_i = read_r * eta_r - read_i * eta_i, -read_r * eta_i - read_i * eta_r
-    more_decay, more_theta = _through_power(decay, theta, e + 1, 0, power_r, power_i, grad_r, grad_i)
-    grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
-
-    left = (steps - 1 - t)[None, :]  # W = α q^left
-    write_r, write_i = tl.where(left >= 0, write_r, 0.0), tl.where(left >= 0, write_i, 0.0)
-    left = tl.maximum(left, 0).to(tl.float64)
-    power_r, power_i = _power(decay, theta, left, PHASE)
-    grad_alpha += tl.sum(write_r * power_r + write_i * power_i, 1, keep_dims=True)
-    more_decay, more_theta = _through_power(
-        decay, theta, left, PHASE, power_r, power_i, alpha * write_r, alpha * write_i
-    )
+    more_decay, more_theta = _through_power(decay, exponent + 1, 0, later_r, later_i, grad_r, grad_i)
     grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
 
     exponent = steps.to(tl.float64)
-    power_r, power_i = _power(decay, theta, exponent, 0)
-    more_decay, more_theta = _through_power(decay, theta, exponent, 0, power_r, power_i, across_r, across_i)
+    power_r, power_i = _power(decay, theta, exponent)
+    more_decay, more_theta = _through_power(decay, exponent, 0, power_r, power_i, across_r, across_i)
     grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
 
     at, exists = channel * MODES + n[:, None], n[:, None] < MODES
@@ -551,7 +611,6 @@ class Tiles(NamedTuple):
     least_chunks: int = 8  # in a segment
     chunk: int = 16  # T
     warps: int = 8
-    gradient_warps: int = 16  # where sums are kept in registers too
 
 
 TILES = Tiles()
@@ -571,8 +630,8 @@ class Matrices(NamedTuple):
     """What `_matrices_kernel` makes: parts are (real, imaginary), modes are padded with zeros."""
 
     lags: Float[Tensor, "channel chunk"]
-    read: Float[Tensor, "part channel mode chunk"]
-    write: Float[Tensor, "part channel mode chunk"]
+    read: Float[Tensor, "order part channel mode_chunk"]
+    write: Float[Tensor, "order part channel mode_chunk"]
     across: Float[Tensor, "part channel mode"]
     jump: Float[Tensor, "part channel mode"]
 
@@ -590,6 +649,17 @@ def _pieces(x: Tensor) -> list[Piece]:
     return pieces
 
 
+def _padded(modes: int) -> int:
+    """So many modes that the tensor cores take them."""
+    return max(16, triton.next_power_of_2(modes))
+
+
+def _starts_shape(x: Tensor, modes: int) -> tuple[int, int, int, int]:
+    """(column, part, channel, mode) for all segments of all sequences."""
+    batch, _, channels = x.shape
+    return batch * sum(piece.segments for piece in _pieces(x)), 2, channels, _padded(modes)
+
+
 class _Launches:
     """The kernels on one piece of one call, with the arguments that all of them share."""
 
@@ -597,17 +667,22 @@ class _Launches:
         self.batch, self.length, self.channels = x.shape
         self.coefficients, self.phase, self.chunk, self.piece = coefficients, phase, TILES.chunk, piece
         self.modes = coefficients[0].shape[1]
-        self.padded_modes = max(16, triton.next_power_of_2(self.modes))
+        self.padded_modes = _padded(self.modes)
         self.narrow = x.dtype == torch.bfloat16 and not interpreting()  # the interpreter's bfloat16 products are wrong
         # Wider operands and more modes need more shared memory for each channel.
         self.tile_channels = max(1, TILES.channels // (1 if self.narrow else 2) * 16 // self.padded_modes)
         self.groups = triton.cdiv(piece.segments * self.batch, TILES.columns)
+        self.whole = (
+            self.channels % self.tile_channels == 0
+            and piece.segments * self.batch % TILES.columns == 0
+            and piece.end - piece.first == piece.segments * piece.per_segment * self.chunk
+        )
         self.device = x.device
 
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=self.device)
 
-    def options(self, warps: int) -> dict[str, object]:
+    def options(self) -> dict[str, object]:
         return {
             "CHANNELS": self.channels,
             "MODES": self.modes,
@@ -617,8 +692,9 @@ class _Launches:
             "CHUNK": self.chunk,
             "TILE_CHANNELS": self.tile_channels,
             "TILE_COLUMNS": TILES.columns,
-            "num_warps": min(warps, self.tile_channels),  # a warp has at least one channel to itself
-            "num_stages": 1,  # the loops fetch ahead themselves
+            "WHOLE": self.whole,
+            "num_warps": min(TILES.warps, self.tile_channels),  # a warp has at least one channel to itself
+            "num_stages": 1,  # tiles copied ahead of time lie in shared memory as they come: conflicts in its banks
         }
 
     def span(self) -> tuple[int, ...]:
@@ -630,11 +706,11 @@ class _Launches:
 
     def matrices(self) -> Matrices:
         operand = torch.bfloat16 if self.narrow else torch.float32
-        inner, modes = (self.channels, self.padded_modes, self.chunk), (2, self.channels, self.padded_modes)
+        inner, modes = (2, 2, self.channels, self.padded_modes * self.chunk), (2, self.channels, self.padded_modes)
         made = Matrices(
             self.empty(self.channels, self.chunk, dtype=operand),
-            self.empty(2, *inner, dtype=operand),
-            self.empty(2, *inner, dtype=operand),
+            self.empty(*inner, dtype=operand),
+            self.empty(*inner, dtype=operand),
             self.empty(*modes),
             self.empty(*modes),
         )
@@ -653,15 +729,13 @@ class _Launches:
         return made
 
     def starts(self, x: Tensor, matrices: Matrices, incoming: State, starts: Tensor, reverse: bool) -> None:
-        """Fill `starts` (segment batch channel mode): the state with which the walk enters every segment."""
-        if self.piece.segments == 1:
-            starts[0].copy_(incoming)
-            return
-        ends = torch.empty_like(starts)
-        self.walk(x, None, None, matrices, incoming, ends, None, reverse)
-        pairs = [torch.view_as_real(state) for state in (incoming, ends, starts)]
-        _starts_kernel[(triton.cdiv(self.channels * self.modes, 256), self.batch)](
-            *(*pairs, matrices.jump, self.piece.segments, self.batch),
+        """Fill `starts` (column part channel mode): the state with which the walk enters every segment."""
+        ends = None
+        if self.piece.segments > 1:
+            ends = torch.empty_like(starts)
+            self.walk(x, None, None, matrices, incoming, ends, reverse)
+        _starts_kernel[(triton.cdiv(self.channels * self.padded_modes, 256), self.batch)](
+            *(torch.view_as_real(incoming), ends, starts, matrices.jump, self.piece.segments),
             CHANNELS=self.channels,
             MODES=self.modes,
             REVERSED=reverse,
@@ -677,18 +751,20 @@ class _Launches:
         matrices: Matrices,
         starts: Tensor,
         ends: Tensor,
-        grad_read: Tensor | None,
         reverse: bool,
+        grad_read: Tensor | None = None,
+        grad_toeplitz: Tensor | None = None,
     ) -> None:
-        """Launch `_walk_kernel`; y None: states only; other None: no gradient."""
+        """Launch `_walk_kernel`; y None: states only, from the incoming one; other None: no gradient."""
         read, write = (matrices.write, matrices.read) if reverse else (matrices.read, matrices.write)
+        starts, ends = (starts, torch.view_as_real(ends)) if y is not None else (torch.view_as_real(starts), ends)
         _walk_kernel[self.walk_grid()](
             *(x, y, other, matrices.lags, read, write, matrices.across),
-            *(torch.view_as_real(starts), torch.view_as_real(ends), grad_read, *self.span()),
+            *(starts, ends, grad_read, grad_toeplitz, *self.span()),
             REVERSED=reverse,
             OUTPUT=y is not None,
             GRADIENT=other is not None,
-            **self.options(TILES.warps if other is None else TILES.gradient_warps),
+            **self.options(),
         )
 
     def gradients(
@@ -707,12 +783,12 @@ class _Launches:
         inner = (self.groups, 2, self.channels, self.padded_modes, self.chunk)
         sum_read, sum_write, sum_across = self.empty(*inner), self.empty(*inner), self.empty(*inner[:4])
         sum_toeplitz = self.empty(self.groups, self.channels, self.chunk, self.chunk)
-        self.walk(grad_y, grad_x, x, matrices, grad_ends, grad_before, sum_write, reverse=True)
+        self.walk(grad_y, grad_x, x, matrices, grad_ends, grad_before, True, sum_write, sum_toeplitz)
         _sums_kernel[self.walk_grid()](
             *(x, grad_y, matrices.read, matrices.write, matrices.across),
-            *(torch.view_as_real(starts), torch.view_as_real(grad_ends)),
-            *(sum_toeplitz, sum_read, sum_across, *self.span()),
-            **self.options(TILES.gradient_warps),
+            *(starts, grad_ends),
+            *(sum_read, sum_across, *self.span()),
+            **self.options(),
         )
         gradients = [torch.empty_like(coefficient) for coefficient in self.coefficients]
         alpha, delta, theta, eta, _ = self.coefficients
@@ -741,20 +817,20 @@ def _launch_forward(
     state: Tensor,
     input_phase: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last state, and the state before every segment for the backward pass (segment batch channel mode)."""
+    """y, the last state, and the state before every segment for the backward pass (column part channel mode)."""
     x, state, *coefficients = (t.resolve_conj().contiguous() for t in (x, state, alpha, delta, theta, eta, skip))
     pieces = _pieces(x)
     y, last = torch.empty_like(x), torch.empty_like(state)
-    starts, slot = state.new_empty(sum(piece.segments for piece in pieces), *state.shape), 0
+    starts, slot = torch.empty(_starts_shape(x, state.shape[2]), device=x.device), 0
     with torch.cuda.device_of(x):
         for piece in pieces:
             launches = _Launches(x, coefficients, input_phase, piece)
             matrices = launches.matrices()
-            here = starts[slot : slot + piece.segments]
-            slot += piece.segments
+            here = starts[slot : slot + piece.segments * len(x)]
+            slot += len(here)
             launches.starts(x, matrices, state, here, reverse=False)
             state = last if piece is pieces[-1] else torch.empty_like(last)
-            launches.walk(x, y, None, matrices, here, state, None, reverse=False)
+            launches.walk(x, y, None, matrices, here, state, reverse=False)
     return y, last, starts
 
 
@@ -777,8 +853,9 @@ def _launch_backward(
     with torch.cuda.device_of(x):
         for piece in reversed(_pieces(x)):
             launches = _Launches(x, coefficients, input_phase, piece)
-            slot -= piece.segments
-            here, grad_before = starts[slot : slot + piece.segments], torch.empty_like(grad_state)
+            here = starts[slot - piece.segments * len(x) : slot]
+            slot -= len(here)
+            grad_before = torch.empty_like(grad_state)
             gradients = launches.gradients(x, grad_y, grad_x, here, grad_state, grad_before)
             sums = gradients if sums is None else [a + b for a, b in zip(sums, gradients, strict=True)]
             grad_state = grad_before
@@ -822,9 +899,8 @@ _backward = torch.library.custom_op("megalodon_edu::complex_ema_backward", _laun
 
 @_forward.register_fake
 def _(x, alpha, delta, theta, eta, skip, state, input_phase):
-    segments = sum(piece.segments for piece in _pieces(x))
-    shapes = (x.shape, state.shape, (segments, *state.shape))
-    return tuple(of.new_empty(shape) for of, shape in zip((x, state, state), shapes, strict=True))
+    starts = torch.empty(_starts_shape(x, state.shape[2]), device=x.device)
+    return x.new_empty(x.shape), state.new_empty(state.shape), starts
 
 
 @_backward.register_fake
