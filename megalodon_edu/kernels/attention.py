@@ -532,7 +532,7 @@ class Tiles(NamedTuple):
     sum_depth: int = 256  # features of one step of a product there; all of a key: queries stay where they are
     width: int = 256  # features in a tile of O, dQ, dK, dV
     depth: int = 64  # of one step of a product
-    panel: int = 512  # rows of P forward, columns of P and dS backward
+    panel: int = 1024  # rows of P forward, columns of P and dS backward
     warps: int = 8
     stages: int = 4  # steps of a product on their way at once
     weights_stages: int = 3
