@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from megalodon_edu import __version__
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Return device, threads, versions, and the commit of the package where it runs from a git checkout."""
-    return {
+    """Return device, threads, versions (None: not installed), and the commit where the package runs from a checkout."""
+    about: dict[str, Any] = {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
@@ -21,8 +22,19 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "megalodon-edu": __version__,
+        "triton": _version("triton"),
         "commit": commit(),
     }
+    if device.type == "cuda":
+        about |= {"cuda": torch.version.cuda, "memory_bytes": torch.cuda.get_device_properties(device).total_memory}
+    return about
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def device_name(device: torch.device) -> str:
