@@ -323,8 +323,8 @@ def _walk_kernel(
         state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)  # channel column n
     else:
         is_nearest = is_column & (segment == (segments - 1 if REVERSED else 0))
-        at, exists = _complex_place(column // segments, is_nearest, channel, is_channel, n, CHANNELS, MODES)
-        state_r, state_i = _load_state(starts_ptr, at, exists, 1)
+        incoming_at, comes_in = _complex_place(column // segments, is_nearest, channel, is_channel, n, CHANNELS, MODES)
+        state_r, state_i = _load_state(starts_ptr, incoming_at, comes_in, 1)
     if GRADIENT:
         grad_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
         grad_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
@@ -359,8 +359,8 @@ def _walk_kernel(
 
     if OUTPUT:
         is_final = is_column & (segment == (0 if REVERSED else segments - 1))
-        at, exists = _complex_place(column // segments, is_final, channel, is_channel, n, CHANNELS, MODES)
-        _store_state(ends_ptr, at, exists, state_r, state_i, 1)
+        final_at, goes_out = _complex_place(column // segments, is_final, channel, is_channel, n, CHANNELS, MODES)
+        _store_state(ends_ptr, final_at, goes_out, state_r, state_i, 1)
     else:
         _store_state(ends_ptr, state_at, has_state, state_r, state_i, CHANNELS * TILE_MODES)
     if GRADIENT:
