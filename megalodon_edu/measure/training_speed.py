@@ -89,7 +89,7 @@ def training_speed(
     repeats: int = 7,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Row]:
-    """Yield, for each shape (batch, context) and each line, the seconds of a forward and backward pass with the loss.
+    """Yield, for each line and each shape (batch, context), the seconds of a forward and backward pass with the loss.
 
     `peak_bytes` are all bytes on a GPU: parameters in float32, gradients and what the pass holds; on a CPU the pass's
     own (None if compiled). `ratio` is tokens a second over those of the better baseline line so far. A line that fails
@@ -98,18 +98,19 @@ def training_speed(
     for batch, context in shapes:
         require_positive("batch", batch)
         require_positive("context", context)
-    for batch, context in shapes:
-        baseline = 0.0
-        for line in lines:
-            row: Row = {"model": line.model, "compiled": line.compiled, "batch": batch, "context": context}
+    baseline = dict.fromkeys(shapes, 0.0)
+    for line in lines:
+        for shape in shapes:
+            row: Row = {"model": line.model, "compiled": line.compiled, "batch": shape[0], "context": shape[1]}
             try:
-                row |= _measured(config, line, (batch, context), device, dtype, repeats, clock)
+                row |= _measured(config, line, shape, device, dtype, repeats, clock)
             except Exception as error:
                 row["note"] = why_it_failed(error, compiling=line.compiled)
             release(device)
             if line.model == BASELINE:
-                baseline = max(baseline, row.get("tokens_per_second", 0.0))
-            row["ratio"] = row["tokens_per_second"] / baseline if baseline and "seconds" in row else None
+                baseline[shape] = max(baseline[shape], row.get("tokens_per_second", 0.0))
+            best = baseline[shape]
+            row["ratio"] = row["tokens_per_second"] / best if best and "seconds" in row else None
             yield row
 
 

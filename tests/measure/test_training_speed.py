@@ -30,9 +30,9 @@ def test_the_lines_begin_with_the_baseline():
 def test_models_of_equal_size_do_a_whole_pass():
     found = rows([line for line in entries(False, False) if line.model != table.LLAMA], ((2, 8), (1, 16)))
     assert [(row["model"], row["batch"], row["context"]) for row in found] == [
-        *[(BASELINE, 2, 8), ("Megalodon, torch", 2, 8), (BASELINE, 1, 16), ("Megalodon, torch", 1, 16)]
+        *[(BASELINE, 2, 8), (BASELINE, 1, 16), ("Megalodon, torch", 2, 8), ("Megalodon, torch", 1, 16)]
     ]
-    for ours, other in zip(found[1::2], found[::2], strict=True):
+    for ours, other in zip(found[2:], found[:2], strict=True):
         assert other["ratio"] == 1 and other["parameters"] == pytest.approx(ours["parameters"], rel=0.02)
         assert ours["ratio"] == pytest.approx(ours["tokens_per_second"] / other["tokens_per_second"])
         assert ours["tokens_per_second"] == pytest.approx(16 / ours["seconds"])
@@ -57,10 +57,11 @@ def test_the_ratio_is_to_the_better_baseline_line_and_a_failure_is_a_note():
 
         return Entry(name, False, make)
 
-    lines = [line(BASELINE, 4.0), line(BASELINE, 2.0), line("fast", 1.0), line("large", None)]
+    baselines = [line(BASELINE, cost) for cost in (4.0, 2.0, 8.0)]
+    lines = [*baselines, line("fast", 1.0), line("large", None)]
     found = rows(lines, clock=lambda: now["now"])
-    assert [row["ratio"] for row in found] == [1.0, 1.0, 2.0, None]
-    assert found[3]["note"] == "out of memory" and "seconds" not in found[3]
+    assert [row["ratio"] for row in found] == [1.0, 1.0, 0.25, 2.0, None]
+    assert found[-1]["note"] == "out of memory" and "seconds" not in found[-1]
 
 
 def test_the_pass_leaves_the_gradients_of_one_batch(monkeypatch):
