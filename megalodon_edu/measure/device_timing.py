@@ -8,6 +8,7 @@ replayed, it does not. The second-level cache is overwritten before every call, 
 import gc
 import statistics
 import time
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -77,15 +78,17 @@ def release(device: torch.device) -> None:
 def _recorded(function: Callable[[], object]) -> torch.cuda.CUDAGraph | None:
     """The call as a graph; None where it waits for the device, which no graph can hold."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        function()
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
-        return None
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch calls this mode a prototype
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            function()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return None
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
         function()
