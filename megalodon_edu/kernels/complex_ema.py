@@ -14,13 +14,16 @@ its segments side by side, with the states in registers. Forward: (1) the matric
 (2) a walk from zero states that finds what each segment adds, (3) the state before every segment, (4) a second walk
 from those states that writes y. x is read twice, y written once.
 
-Backward. With the gradient g of the state, the transposed equations are a CEMA that runs backwards in time:
+Backward. With the gradient g of the state, the transposed equations are a CEMA that runs backwards in time, and the
+same walk, with V and W exchanged, does it:
 
     dx = Kᵀ dy + Re(Wᵀ g')      g = conj(q^T) g' + Vᵀ dy
 
-The same walk does it, with V and W exchanged, and sums dW = g' xᵀ and dK = dy xᵀ on its way. A last walk, forwards,
-sums dV = dy hᵀ and d(q^T) = Σ Vᵀdy conj(z), where z = ∂h/∂(q^T) is carried beside h. One more kernel takes these
-sums back to alpha, delta, theta, eta and skip. Every sum has a fixed order: the same input gives the same bits.
+A last walk, forwards, carries h and z = ∂h/∂q, z' = q^T z + T q^(T-1) h + ∂W/∂q x, and sums x ⊗ dy, h ⊗ dy and
+z ⊗ dy over chunks: the gradients of K and V, and, through z, that of q. What follows a segment enters once, at its end.
+p needs no sum of its own: conj(g') W x = conj(g') (h' - q^T h), so the sum over all chunks of a sequence is that of
+Re(V h) dy, plus conj(g) h after the last chunk, less that before the first. One more kernel takes all this to alpha,
+delta, theta, eta and skip. Every sum has a fixed order: the same input gives the same bits.
 
 A rest shorter than a chunk is a second, single chunk with r < T steps: W_s = p q^{r-1-s}, and q^r for q^T.
 """
@@ -125,15 +128,21 @@ def _matrices_kernel(
     write_ptr,
     across_ptr,
     jump_ptr,
+    write_slope_ptr,
+    across_slope_ptr,
     steps,
     jump_steps,
     CHANNELS: tl.constexpr,
     MODES: tl.constexpr,
     PHASE: tl.constexpr,
+    SLOPES: tl.constexpr,
     TILE_MODES: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """K's first column (lags), V (read), W (write), q^steps (across) and q^jump_steps (jump) of one channel."""
+    """K's first column (lags), V (read), W (write), q^steps (across) and q^jump_steps (jump) of one channel.
+
+    SLOPES: the derivatives of W and q^steps by q, too.
+    """
     channel = tl.program_id(0).to(tl.int64)
     n, e = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     alpha, _, decay, theta, eta_r, eta_i = _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES)
@@ -156,13 +165,21 @@ def _matrices_kernel(
     _store_both_orders(write_ptr, channel, n[:, None], step, write_r, write_i, CHANNELS, TILE_MODES, CHUNK)
 
     at = channel * TILE_MODES + n[:, None]
-    imaginary = CHANNELS * TILE_MODES
     power_r, power_i = _power(decay, theta, steps.to(tl.float64))
-    tl.store(across_ptr + at, power_r)
-    tl.store(across_ptr + imaginary + at, power_i)
+    _store_state(across_ptr, at, None, power_r, power_i, CHANNELS * TILE_MODES)
     power_r, power_i = _power(decay, theta, jump_steps.to(tl.float64))
-    tl.store(jump_ptr + at, power_r)
-    tl.store(jump_ptr + imaginary + at, power_i)
+    _store_state(jump_ptr, at, None, power_r, power_i, CHANNELS * TILE_MODES)
+
+    if SLOPES:
+        power_r, power_i = _powers(q_r, q_i, tl.maximum(e - 1, 0)[None, :], CHUNK)
+        if PHASE:
+            power_r, power_i = _times(power_r, power_i, tl.cos(theta), tl.sin(theta))
+        scale = tl.where(inside, alpha * e[None, :], 0.0)  # ∂(p q^e)/∂q = e p q^(e-1)
+        _store_both_orders(
+            write_slope_ptr, channel, n[:, None], step, scale * power_r, scale * power_i, CHANNELS, TILE_MODES, CHUNK
+        )
+        power_r, power_i = _power(decay, theta, steps.to(tl.float64) - 1)
+        _store_state(across_slope_ptr, at, None, steps * power_r, steps * power_i, CHANNELS * TILE_MODES)
 
 
 @triton.jit
@@ -243,7 +260,8 @@ def _complex_place(sequence, is_wanted, channel, is_channel, n, CHANNELS: tl.con
 @triton.jit
 def _load_state(ptr, at, exists, IMAGINARY: tl.constexpr):
     """Both parts of states; the imaginary ones lie so many numbers behind the real ones."""
-    return tl.load(ptr + at, exists, 0.0), tl.load(ptr + IMAGINARY + at, exists, 0.0)
+    other = None if exists is None else 0.0
+    return tl.load(ptr + at, exists, other), tl.load(ptr + IMAGINARY + at, exists, other)
 
 
 @triton.jit
@@ -253,30 +271,32 @@ def _store_state(ptr, at, exists, state_r, state_i, IMAGINARY: tl.constexpr):
 
 
 @triton.jit
-def _store_matrix(
+def _add_outer(state, grad_y, total, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
+    """total (channel, n, t) plus the sum over columns of state ⊗ dy."""
+    return tl.dot(tl.permute(state.to(OPERAND), (0, 2, 1)), grad_y, total, input_precision=PRECISION)
+
+
+@triton.jit
+def _store_sum(
     ptr, channel, is_channel, CHANNELS: tl.constexpr, value_r, value_i, TILE_MODES: tl.constexpr, CHUNK: tl.constexpr
 ):
-    """Both parts of a gradient (channel, n, t), one array for every group of columns."""
+    """Both parts of a sum (channel, n, t), one array for every group of columns."""
     n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     row = tl.program_id(1).to(tl.int64) * 2 * CHANNELS + channel[:, None, None]
     at = (row * TILE_MODES + n[None, :, None]) * CHUNK + t[None, None, :]
-    tl.store(ptr + at, value_r, is_channel[:, None, None])
-    tl.store(ptr + CHANNELS * (TILE_MODES * CHUNK) + at, value_i, is_channel[:, None, None])
+    _store_state(ptr, at, is_channel[:, None, None], value_r, value_i, CHANNELS * (TILE_MODES * CHUNK))
 
 
 @triton.jit(do_not_specialize=SIZES)
 def _walk_kernel(
     in_ptr,
     out_ptr,
-    other_ptr,
     lags_ptr,
     read_ptr,
     write_ptr,
     across_ptr,
     starts_ptr,
     ends_ptr,
-    grad_read_ptr,
-    grad_toeplitz_ptr,
     first,
     end,
     length,
@@ -287,7 +307,6 @@ def _walk_kernel(
     MODES: tl.constexpr,
     REVERSED: tl.constexpr,
     OUTPUT: tl.constexpr,
-    GRADIENT: tl.constexpr,
     OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
     TILE_MODES: tl.constexpr,
@@ -300,8 +319,6 @@ def _walk_kernel(
 
     Without OUTPUT: only the states; the first segment starts from the incoming state, the others from zero, and all
     ends are stored. With OUTPUT: every segment has its start, outputs are stored, and the end of the final segment.
-    With GRADIENT, too, the sums over columns and chunks of state ⊗ other and in ⊗ other: the gradients of the matrix
-    `read`, and of K.
     """
     channel, is_channel, column, is_column, n = _place(
         CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
@@ -325,10 +342,6 @@ def _walk_kernel(
         is_nearest = is_column & (segment == (segments - 1 if REVERSED else 0))
         incoming_at, comes_in = _complex_place(column // segments, is_nearest, channel, is_channel, n, CHANNELS, MODES)
         state_r, state_i = _load_state(starts_ptr, incoming_at, comes_in, 1)
-    if GRADIENT:
-        grad_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
-        grad_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
-        grad_toeplitz = tl.zeros((TILE_CHANNELS, CHUNK, CHUNK), tl.float32)
 
     time, row = _segment_place(column, first, length, segments, per_segment, CHUNK)
     at = row[:, :, None] * CHANNELS + channel[None, None, :]
@@ -344,11 +357,6 @@ def _walk_kernel(
             y = tl.dot(operand_i, read_i, y, input_precision=PRECISION)
             y = tl.permute(y.to(out_ptr.dtype.element_ty), (1, 2, 0))  # column t channel
             tl.store(out_ptr + here, y, None if WHOLE else exists)
-        if GRADIENT:
-            other = _load_tile(other_ptr + here, exists, WHOLE, OPERAND)
-            grad_toeplitz = tl.dot(tl.permute(x, (0, 2, 1)), other, grad_toeplitz, input_precision=PRECISION)
-            grad_r = tl.dot(tl.permute(operand_r, (0, 2, 1)), other, grad_r, input_precision=PRECISION)
-            grad_i = tl.dot(tl.permute(operand_i, (0, 2, 1)), other, grad_i, input_precision=PRECISION)
         new_r = across_r * state_r - across_i * state_i + tl.dot(x, write_r, input_precision=PRECISION)
         new_i = across_r * state_i + across_i * state_r + tl.dot(x, write_i, input_precision=PRECISION)
         if WHOLE:
@@ -363,11 +371,6 @@ def _walk_kernel(
         _store_state(ends_ptr, final_at, goes_out, state_r, state_i, 1)
     else:
         _store_state(ends_ptr, state_at, has_state, state_r, state_i, CHANNELS * TILE_MODES)
-    if GRADIENT:
-        _store_matrix(grad_read_ptr, channel, is_channel, CHANNELS, grad_r, grad_i, TILE_MODES, CHUNK)
-        inner = (t[:, None] * CHUNK + t[None, :])[None, :, :]
-        at = (tl.program_id(1).to(tl.int64) * CHANNELS + channel)[:, None, None] * (CHUNK * CHUNK) + inner
-        tl.store(grad_toeplitz_ptr + at, grad_toeplitz, is_channel[:, None, None])
 
 
 @triton.jit
@@ -430,13 +433,17 @@ def _starts_kernel(
 def _sums_kernel(
     x_ptr,
     grad_y_ptr,
-    read_ptr,
     write_ptr,
     across_ptr,
+    write_slope_ptr,
+    across_slope_ptr,
     starts_ptr,
     grad_ends_ptr,
-    grad_read_ptr,
-    grad_across_ptr,
+    grad_before_ptr,
+    sum_toeplitz_ptr,
+    sum_state_ptr,
+    sum_slope_ptr,
+    sum_ends_ptr,
     first,
     end,
     length,
@@ -453,21 +460,27 @@ def _sums_kernel(
     TILE_COLUMNS: tl.constexpr,
     WHOLE: tl.constexpr,
 ):
-    """Walk forwards and sum the gradients of V and q^T over the columns and chunks of a program."""
+    """Walk forwards with h and z = ∂h/∂q, and sum x ⊗ dy, h ⊗ dy and z ⊗ dy over the columns and chunks of a program.
+
+    `sum_ends` gets what happens at the ends: conj(g) z of every segment, and conj(g) h after the last step of a
+    sequence less that before its first.
+    """
     channel, is_channel, column, is_column, n = _place(
         CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
     )
     write_r, write_i = _load_matrix(write_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)  # channel t n
-    read_r, read_i = _load_matrix(read_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)  # channel t n
+    grows_r, grows_i = _load_matrix(write_slope_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)
     across_r, across_i = _load_across(across_ptr, channel, is_channel, n, CHANNELS, TILE_MODES)  # channel 1 n
+    turns_r, turns_i = _load_across(across_slope_ptr, channel, is_channel, n, CHANNELS, TILE_MODES)
     state_at, has_state = _state_place(column, is_column, channel, is_channel, n, CHANNELS, TILE_MODES)
     state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)  # channel column n
-    slope_r = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)  # z = ∂h/∂(q^T), from 0 in every segment
+    slope_r = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)  # z is 0 where a segment starts
     slope_i = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
-    grad_across_r = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
-    grad_across_i = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
-    grad_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
-    grad_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+    sum_toeplitz = tl.zeros((TILE_CHANNELS, CHUNK, CHUNK), tl.float32)
+    sum_state_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+    sum_state_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+    sum_slope_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
+    sum_slope_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
 
     time, row = _segment_place(column, first, length, segments, per_segment, CHUNK)
     at = row[:, :, None] * CHANNELS + channel[None, None, :]
@@ -476,17 +489,17 @@ def _sums_kernel(
         exists = _exists(time, chunk, end, is_column, is_channel, CHUNK)
         x = _load_tile(x_ptr + here, exists, WHOLE, OPERAND)  # channel column t
         grad_y = _load_tile(grad_y_ptr + here, exists, WHOLE, OPERAND)
-        operand_r, operand_i = state_r.to(OPERAND), state_i.to(OPERAND)
-        grad_r = tl.dot(tl.permute(operand_r, (0, 2, 1)), grad_y, grad_r, input_precision=PRECISION)
-        grad_i = tl.dot(tl.permute(operand_i, (0, 2, 1)), grad_y, grad_i, input_precision=PRECISION)
-        local_r = tl.dot(grad_y, read_r, input_precision=PRECISION)  # Vᵀ dy
-        local_i = tl.dot(grad_y, read_i, input_precision=PRECISION)
-        grad_across_r = grad_across_r + local_r * slope_r + local_i * slope_i
-        grad_across_i = grad_across_i + local_i * slope_r - local_r * slope_i
-        new_slope_r = state_r + across_r * slope_r - across_i * slope_i
-        new_slope_i = state_i + across_r * slope_i + across_i * slope_r
-        new_r = across_r * state_r - across_i * state_i + tl.dot(x, write_r, input_precision=PRECISION)
-        new_i = across_r * state_i + across_i * state_r + tl.dot(x, write_i, input_precision=PRECISION)
+        sum_toeplitz = tl.dot(tl.permute(x, (0, 2, 1)), grad_y, sum_toeplitz, input_precision=PRECISION)
+        sum_state_r = _add_outer(state_r, grad_y, sum_state_r, OPERAND, PRECISION)
+        sum_state_i = _add_outer(state_i, grad_y, sum_state_i, OPERAND, PRECISION)
+        sum_slope_r = _add_outer(slope_r, grad_y, sum_slope_r, OPERAND, PRECISION)
+        sum_slope_i = _add_outer(slope_i, grad_y, sum_slope_i, OPERAND, PRECISION)
+        new_slope_r = across_r * slope_r - across_i * slope_i + turns_r * state_r - turns_i * state_i
+        new_slope_i = across_r * slope_i + across_i * slope_r + turns_r * state_i + turns_i * state_r
+        new_slope_r = tl.dot(x, grows_r, new_slope_r, input_precision=PRECISION)
+        new_slope_i = tl.dot(x, grows_i, new_slope_i, input_precision=PRECISION)
+        new_r = tl.dot(x, write_r, across_r * state_r - across_i * state_i, input_precision=PRECISION)
+        new_i = tl.dot(x, write_i, across_r * state_i + across_i * state_r, input_precision=PRECISION)
         if WHOLE:
             slope_r, slope_i, state_r, state_i = new_slope_r, new_slope_i, new_r, new_i
         else:
@@ -494,15 +507,28 @@ def _sums_kernel(
             slope_r, slope_i = tl.where(goes_on, new_slope_r, slope_r), tl.where(goes_on, new_slope_i, slope_i)
             state_r, state_i = tl.where(goes_on, new_r, state_r), tl.where(goes_on, new_i, state_i)
 
-    # What comes after the segment reaches q^T through the segment's last state.
-    end_r, end_i = _load_state(grad_ends_ptr, state_at, has_state, CHANNELS * TILE_MODES)
-    grad_across_r += end_r * slope_r + end_i * slope_i
-    grad_across_i += end_i * slope_r - end_r * slope_i
     group = tl.program_id(1).to(tl.int64)
-    at = (group * 2 * CHANNELS + channel)[:, None] * TILE_MODES + n[None, :]
-    tl.store(grad_across_ptr + at, tl.sum(grad_across_r, 1), is_channel[:, None])
-    tl.store(grad_across_ptr + CHANNELS * TILE_MODES + at, tl.sum(grad_across_i, 1), is_channel[:, None])
-    _store_matrix(grad_read_ptr, channel, is_channel, CHANNELS, grad_r, grad_i, TILE_MODES, CHUNK)
+    inner = (tl.arange(0, CHUNK)[:, None] * CHUNK + tl.arange(0, CHUNK)[None, :])[None, :, :]
+    toeplitz_at = (group * CHANNELS + channel)[:, None, None] * (CHUNK * CHUNK) + inner
+    tl.store(sum_toeplitz_ptr + toeplitz_at, sum_toeplitz, is_channel[:, None, None])
+    _store_sum(sum_state_ptr, channel, is_channel, CHANNELS, sum_state_r, sum_state_i, TILE_MODES, CHUNK)
+    _store_sum(sum_slope_ptr, channel, is_channel, CHANNELS, sum_slope_r, sum_slope_i, TILE_MODES, CHUNK)
+
+    end_r, end_i = _load_state(grad_ends_ptr, state_at, has_state, CHANNELS * TILE_MODES)
+    sum_r, sum_i = tl.sum(end_r * slope_r + end_i * slope_i, 1), tl.sum(end_r * slope_i - end_i * slope_r, 1)
+    ends_at = (group * 4 * CHANNELS + channel)[:, None] * TILE_MODES + n[None, :]
+    _store_state(sum_ends_ptr, ends_at, is_channel[:, None], sum_r, sum_i, CHANNELS * TILE_MODES)
+    is_last = (column % segments == segments - 1)[None, :, None]
+    out_r = tl.where(is_last, end_r * state_r + end_i * state_i, 0.0)
+    out_i = tl.where(is_last, end_r * state_i - end_i * state_r, 0.0)
+    state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)
+    is_first = is_column & (column % segments == 0)
+    before_at, comes_in = _complex_place(column // segments, is_first, channel, is_channel, n, CHANNELS, MODES)
+    end_r, end_i = _load_state(grad_before_ptr, before_at, comes_in, 1)
+    sum_r = tl.sum(out_r - end_r * state_r - end_i * state_i, 1)
+    sum_i = tl.sum(out_i - end_r * state_i + end_i * state_r, 1)
+    ends_at += 2 * CHANNELS * TILE_MODES
+    _store_state(sum_ends_ptr, ends_at, is_channel[:, None], sum_r, sum_i, CHANNELS * TILE_MODES)
 
 
 @triton.jit
@@ -513,90 +539,99 @@ def _through_power(decay, exponent, phase, power_r, power_i, grad_r, grad_i):
     return tl.sum(grad_decay, 1, keep_dims=True), tl.sum(grad_angle, 1, keep_dims=True)
 
 
-@triton.jit(do_not_specialize=["groups", "steps"])
+@triton.jit(do_not_specialize=["groups"])
 def _coefficient_gradients_kernel(
     alpha_ptr,
     delta_ptr,
     theta_ptr,
     eta_ptr,
     sum_toeplitz_ptr,
-    sum_read_ptr,
-    sum_write_ptr,
-    sum_across_ptr,
+    sum_state_ptr,
+    sum_slope_ptr,
+    sum_ends_ptr,
     grad_alpha_ptr,
     grad_delta_ptr,
     grad_theta_ptr,
     grad_eta_ptr,
     grad_skip_ptr,
     groups,
-    steps,
     CHANNELS: tl.constexpr,
     MODES: tl.constexpr,
     PHASE: tl.constexpr,
     TILE_MODES: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Back through `_matrices_kernel` for one channel, in float64, after summing over the groups of columns."""
+    """From the sums of one channel, over the groups of columns, to the gradients of its coefficients, in float64."""
     channel = tl.program_id(0).to(tl.int64)
     n, e = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     lag, later = e[:, None], e[None, :]
-    step, inside = _step_of(e, steps)[None, :], (e < steps)[None, :]
-    grad_lags = tl.zeros((CHUNK, CHUNK), tl.float64)
-    read_r, read_i = tl.zeros((TILE_MODES, CHUNK), tl.float64), tl.zeros((TILE_MODES, CHUNK), tl.float64)
-    write_r, write_i = tl.zeros((TILE_MODES, CHUNK), tl.float64), tl.zeros((TILE_MODES, CHUNK), tl.float64)
-    across_r, across_i = tl.zeros((TILE_MODES, 1), tl.float64), tl.zeros((TILE_MODES, 1), tl.float64)
+    lags = tl.zeros((CHUNK, CHUNK), tl.float64)
+    state_r, state_i = tl.zeros((TILE_MODES, CHUNK), tl.float64), tl.zeros((TILE_MODES, CHUNK), tl.float64)
+    slope_r, slope_i = tl.zeros((TILE_MODES, CHUNK), tl.float64), tl.zeros((TILE_MODES, CHUNK), tl.float64)
+    end_r, end_i = tl.zeros((TILE_MODES, 1), tl.float64), tl.zeros((TILE_MODES, 1), tl.float64)
+    flow_r, flow_i = tl.zeros((TILE_MODES, 1), tl.float64), tl.zeros((TILE_MODES, 1), tl.float64)
     for group in range(groups):
-        row = group * CHANNELS + channel
-        at = (row * CHUNK + later) * CHUNK + later - lag  # from step `later - lag` to step `later`
-        grad_lags += tl.load(sum_toeplitz_ptr + at, later >= lag, 0.0)
-        row = group * 2 * CHANNELS + channel
-        at = (row * TILE_MODES + n[:, None]) * CHUNK
-        imaginary = CHANNELS * TILE_MODES * CHUNK
-        read_r += tl.load(sum_read_ptr + at + e[None, :])
-        read_i += tl.load(sum_read_ptr + imaginary + at + e[None, :])
-        write_r += tl.load(sum_write_ptr + at + step, inside, 0.0)
-        write_i += tl.load(sum_write_ptr + imaginary + at + step, inside, 0.0)
-        at = row * TILE_MODES + n[:, None]
-        across_r += tl.load(sum_across_ptr + at)
-        across_i += tl.load(sum_across_ptr + CHANNELS * TILE_MODES + at)
+        at = ((group * CHANNELS + channel) * CHUNK + later - lag) * CHUNK + later  # from `later - lag` to `later`
+        lags += tl.load(sum_toeplitz_ptr + at, later >= lag, 0.0)
+        at = ((group * 2 * CHANNELS + channel) * TILE_MODES + n[:, None]) * CHUNK + e[None, :]
+        more_r, more_i = _load_state(sum_state_ptr, at, None, CHANNELS * TILE_MODES * CHUNK)
+        state_r, state_i = state_r + more_r, state_i + more_i
+        more_r, more_i = _load_state(sum_slope_ptr, at, None, CHANNELS * TILE_MODES * CHUNK)
+        slope_r, slope_i = slope_r + more_r, slope_i + more_i
+        at = (group * 4 * CHANNELS + channel) * TILE_MODES + n[:, None]
+        more_r, more_i = _load_state(sum_ends_ptr, at, None, CHANNELS * TILE_MODES)
+        end_r, end_i = end_r + more_r, end_i + more_i
+        more_r, more_i = _load_state(sum_ends_ptr + 2 * CHANNELS * TILE_MODES, at, None, CHANNELS * TILE_MODES)
+        flow_r, flow_i = flow_r + more_r, flow_i + more_i
 
     alpha, delta, decay, theta, eta_r, eta_i = _coefficients(
         alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES
     )
-    lags = tl.sum(grad_lags, 1)  # e
-    tl.store(grad_skip_ptr + channel, tl.sum(tl.where(e == 0, lags, 0.0), 0))
-    lags, exponent = lags[None, :], e[None, :].to(tl.float64)
-    q_r, q_i = decay * tl.cos(theta), decay * tl.sin(theta)
+    turn_r, turn_i = tl.cos(theta), tl.sin(theta)
+    q_r, q_i = decay * turn_r, decay * turn_i
     power_r, power_i = _powers(q_r, q_i, e[None, :], CHUNK)  # q^e, (n, e)
     later_r, later_i = _times(power_r, power_i, q_r, q_i)  # q^(e+1)
     if PHASE:
-        power_r, power_i = _times(power_r, power_i, tl.cos(theta), tl.sin(theta))
+        power_r, power_i = _times(power_r, power_i, turn_r, turn_i)
 
-    # K_e = Re(η p q^e), and p q^e stands in W too; p q^e = α · power
+    # In a chunk: K_e = Re(η p q^e), p q^e = α · power.
+    lags = tl.sum(lags, 1)  # e
+    tl.store(grad_skip_ptr + channel, tl.sum(tl.where(e == 0, lags, 0.0), 0))
+    lags, exponent = lags[None, :], e[None, :].to(tl.float64)
     grad_eta_r = tl.sum(lags * alpha * power_r, 1, keep_dims=True)
     grad_eta_i = -tl.sum(lags * alpha * power_i, 1, keep_dims=True)
-    grad_r, grad_i = write_r + lags * eta_r, write_i - lags * eta_i
-    grad_alpha = tl.sum(grad_r * power_r + grad_i * power_i, 1, keep_dims=True)
-    grad_decay, grad_theta = _through_power(decay, exponent, PHASE, power_r, power_i, alpha * grad_r, alpha * grad_i)
+    grad_alpha = tl.sum(lags * (eta_r * power_r - eta_i * power_i), 1, keep_dims=True)
+    grad_decay, grad_theta = _through_power(
+        decay, exponent, PHASE, power_r, power_i, lags * alpha * eta_r, -lags * alpha * eta_i
+    )
 
-    # Vr = Re(η q^(e+1)), Vi = -Im(η q^(e+1))
-    grad_eta_r += tl.sum(read_r * later_r - read_i * later_i, 1, keep_dims=True)
-    grad_eta_i -= tl.sum(read_r * later_i + read_i * later_r, 1, keep_dims=True)
-    grad_r, grad_i = read_r * eta_r - read_i * eta_i, -read_r * eta_i - read_i * eta_r
+    # From state to output: Vr = Re(η q^(e+1)), Vi = -Im(η q^(e+1)).
+    grad_eta_r += tl.sum(state_r * later_r - state_i * later_i, 1, keep_dims=True)
+    grad_eta_i -= tl.sum(state_r * later_i + state_i * later_r, 1, keep_dims=True)
+    grad_r, grad_i = state_r * eta_r - state_i * eta_i, -state_r * eta_i - state_i * eta_r
     more_decay, more_theta = _through_power(decay, exponent + 1, 0, later_r, later_i, grad_r, grad_i)
     grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
 
-    exponent = steps.to(tl.float64)
-    power_r, power_i = _power(decay, theta, exponent)
-    more_decay, more_theta = _through_power(decay, exponent, 0, power_r, power_i, across_r, across_i)
-    grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
+    # From q to the states, through z: dΦ = Re(slope dq), dq = e^(iθ) d|q| + i q dθ.
+    read_r, read_i = _times(eta_r, eta_i, later_r, later_i)
+    slope_r, slope_i = _times(read_r, read_i, slope_r, slope_i)
+    slope_r = tl.sum(slope_r, 1, keep_dims=True) + end_r
+    slope_i = tl.sum(slope_i, 1, keep_dims=True) + end_i
+    grad_decay += slope_r * turn_r - slope_i * turn_i
+    grad_theta -= slope_r * q_i + slope_i * q_r
+
+    # From p to the states: dΦ = Re(flow dp / p), and what flows in is what flows out.
+    state_r, state_i = _times(read_r, read_i, state_r, state_i)
+    flow_r, flow_i = flow_r + tl.sum(state_r, 1, keep_dims=True), flow_i + tl.sum(state_i, 1, keep_dims=True)
+    grad_alpha += tl.where(alpha > 0, flow_r / tl.where(alpha > 0, alpha, 1.0), 0.0)
+    if PHASE:
+        grad_theta -= flow_i
 
     at, exists = channel * MODES + n[:, None], n[:, None] < MODES
     tl.store(grad_alpha_ptr + at, grad_alpha - delta * grad_decay, exists)
     tl.store(grad_delta_ptr + at, -alpha * grad_decay, exists)
     tl.store(grad_theta_ptr + at, grad_theta, exists)
-    tl.store(grad_eta_ptr + 2 * at, grad_eta_r, exists)
-    tl.store(grad_eta_ptr + 2 * at + 1, grad_eta_i, exists)
+    _store_state(grad_eta_ptr, 2 * at, exists, grad_eta_r, grad_eta_i, 1)
 
 
 # --- Launchers ---
@@ -634,6 +669,8 @@ class Matrices(NamedTuple):
     write: Float[Tensor, "order part channel mode_chunk"]
     across: Float[Tensor, "part channel mode"]
     jump: Float[Tensor, "part channel mode"]
+    write_slope: Float[Tensor, "order part channel mode_chunk"] | None
+    across_slope: Float[Tensor, "part channel mode"] | None
 
 
 def _pieces(x: Tensor) -> list[Piece]:
@@ -668,7 +705,8 @@ class _Launches:
         self.coefficients, self.phase, self.chunk, self.piece = coefficients, phase, TILES.chunk, piece
         self.modes = coefficients[0].shape[1]
         self.padded_modes = _padded(self.modes)
-        self.narrow = x.dtype == torch.bfloat16 and not interpreting()  # the interpreter's bfloat16 products are wrong
+        # A rest, which may be all there is, gets exact products; the interpreter's in bfloat16 are wrong.
+        self.narrow = x.dtype == torch.bfloat16 and piece.steps == self.chunk and not interpreting()
         # Wider operands and more modes need more shared memory for each channel.
         self.tile_channels = max(1, TILES.channels // (1 if self.narrow else 2) * 16 // self.padded_modes)
         self.groups = triton.cdiv(piece.segments * self.batch, TILES.columns)
@@ -704,7 +742,7 @@ class _Launches:
     def walk_grid(self) -> tuple[int, int]:
         return triton.cdiv(self.channels, self.tile_channels), self.groups
 
-    def matrices(self) -> Matrices:
+    def matrices(self, slopes: bool = False) -> Matrices:
         operand = torch.bfloat16 if self.narrow else torch.float32
         inner, modes = (2, 2, self.channels, self.padded_modes * self.chunk), (2, self.channels, self.padded_modes)
         made = Matrices(
@@ -713,6 +751,8 @@ class _Launches:
             self.empty(*inner, dtype=operand),
             self.empty(*modes),
             self.empty(*modes),
+            self.empty(*inner, dtype=operand) if slopes else None,
+            self.empty(*modes) if slopes else None,
         )
         alpha, delta, theta, eta, skip = self.coefficients
         jump_steps = self.piece.per_segment * self.chunk
@@ -722,6 +762,7 @@ class _Launches:
             CHANNELS=self.channels,
             MODES=self.modes,
             PHASE=int(self.phase),
+            SLOPES=slopes,
             TILE_MODES=self.padded_modes,
             CHUNK=self.chunk,
             num_warps=2,
@@ -733,7 +774,7 @@ class _Launches:
         ends = None
         if self.piece.segments > 1:
             ends = torch.empty_like(starts)
-            self.walk(x, None, None, matrices, incoming, ends, reverse)
+            self.walk(x, None, matrices, incoming, ends, reverse)
         _starts_kernel[(triton.cdiv(self.channels * self.padded_modes, 256), self.batch)](
             *(torch.view_as_real(incoming), ends, starts, matrices.jump, self.piece.segments),
             CHANNELS=self.channels,
@@ -744,26 +785,15 @@ class _Launches:
         )
 
     def walk(
-        self,
-        x: Tensor,
-        y: Tensor | None,
-        other: Tensor | None,
-        matrices: Matrices,
-        starts: Tensor,
-        ends: Tensor,
-        reverse: bool,
-        grad_read: Tensor | None = None,
-        grad_toeplitz: Tensor | None = None,
+        self, x: Tensor, y: Tensor | None, matrices: Matrices, starts: Tensor, ends: Tensor, reverse: bool
     ) -> None:
-        """Launch `_walk_kernel`; y None: states only, from the incoming one; other None: no gradient."""
+        """Launch `_walk_kernel`; y None: states only, from the incoming one."""
         read, write = (matrices.write, matrices.read) if reverse else (matrices.read, matrices.write)
         starts, ends = (starts, torch.view_as_real(ends)) if y is not None else (torch.view_as_real(starts), ends)
         _walk_kernel[self.walk_grid()](
-            *(x, y, other, matrices.lags, read, write, matrices.across),
-            *(starts, ends, grad_read, grad_toeplitz, *self.span()),
+            *(x, y, matrices.lags, read, write, matrices.across, starts, ends, *self.span()),
             REVERSED=reverse,
             OUTPUT=y is not None,
-            GRADIENT=other is not None,
             **self.options(),
         )
 
@@ -777,26 +807,26 @@ class _Launches:
         grad_before: Tensor,
     ) -> list[Tensor]:
         """Fill grad_x and grad_before (of the incoming state); return the gradients of the coefficients."""
-        matrices = self.matrices()
+        matrices = self.matrices(slopes=True)
         grad_ends = torch.empty_like(starts)
         self.starts(grad_y, matrices, grad_after, grad_ends, reverse=True)
+        self.walk(grad_y, grad_x, matrices, grad_ends, grad_before, reverse=True)
         inner = (self.groups, 2, self.channels, self.padded_modes, self.chunk)
-        sum_read, sum_write, sum_across = self.empty(*inner), self.empty(*inner), self.empty(*inner[:4])
+        sum_state, sum_slope, sum_ends = self.empty(*inner), self.empty(*inner), self.empty(inner[0], 4, *inner[2:4])
         sum_toeplitz = self.empty(self.groups, self.channels, self.chunk, self.chunk)
-        self.walk(grad_y, grad_x, x, matrices, grad_ends, grad_before, True, sum_write, sum_toeplitz)
         _sums_kernel[self.walk_grid()](
-            *(x, grad_y, matrices.read, matrices.write, matrices.across),
-            *(starts, grad_ends),
-            *(sum_read, sum_across, *self.span()),
+            *(x, grad_y, matrices.write, matrices.across, matrices.write_slope, matrices.across_slope),
+            *(starts, grad_ends, torch.view_as_real(grad_before)),
+            *(sum_toeplitz, sum_state, sum_slope, sum_ends, *self.span()),
             **self.options(),
         )
         gradients = [torch.empty_like(coefficient) for coefficient in self.coefficients]
         alpha, delta, theta, eta, _ = self.coefficients
         grad_alpha, grad_delta, grad_theta, grad_eta, grad_skip = gradients
         _coefficient_gradients_kernel[(self.channels,)](
-            *(alpha, delta, theta, torch.view_as_real(eta), sum_toeplitz, sum_read, sum_write, sum_across),
+            *(alpha, delta, theta, torch.view_as_real(eta), sum_toeplitz, sum_state, sum_slope, sum_ends),
             *(grad_alpha, grad_delta, grad_theta, torch.view_as_real(grad_eta), grad_skip),
-            *(self.groups, self.piece.steps),
+            self.groups,
             CHANNELS=self.channels,
             MODES=self.modes,
             PHASE=int(self.phase),
@@ -830,7 +860,7 @@ def _launch_forward(
             slot += len(here)
             launches.starts(x, matrices, state, here, reverse=False)
             state = last if piece is pieces[-1] else torch.empty_like(last)
-            launches.walk(x, y, None, matrices, here, state, reverse=False)
+            launches.walk(x, y, matrices, here, state, reverse=False)
     return y, last, starts
 
 
