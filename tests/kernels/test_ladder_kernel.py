@@ -27,7 +27,7 @@ def coefficients(channels, modes=16):
     return alpha, delta, theta, eta, torch.randn(channels, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("batch, length, steps", [(2, 16, 16), (1, 48, 16)])
+@pytest.mark.parametrize("batch, length, steps", [(2, 32, 32), (1, 96, 32)])
 @pytest.mark.parametrize("name", CEMA)
 def test_every_rung_of_cema_against_the_loop(device, name, batch, length, steps):
     ready = [c.to(device) for c in coefficients(32)]
