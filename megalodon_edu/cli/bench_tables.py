@@ -270,7 +270,7 @@ BY_SHAPE = {
         kernel_line,
         "x floor: the kernel's time in floors; ratio: the better peer's time over the kernel's, above 1 the kernel is "
         "faster\npeak: above the inputs; times: medians, the faces one after the other, on a GPU by CUDA events around "
-        "replays of a\nCUDA graph, the second-level cache overwritten before each\n"
+        "replays of a\nCUDA graph, the second-level cache emptied before each\n"
         "* the authors' CUDA kernels in milliseconds, measured on an H100 with PyTorch 2.11 in another run: no part of "
         "any ratio",
     ),

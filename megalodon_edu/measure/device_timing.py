@@ -2,7 +2,8 @@
 
 On a GPU the host only orders the work. So two CUDA events are put around the call, and the difference of their times
 is the device's. A call of many small launches waits for the host between them; recorded once as a CUDA graph and
-replayed, it does not. The second-level cache is overwritten before every call, or small inputs would be found in it.
+replayed, it does not. Before every call a large tensor is read, so that the second-level cache holds nothing of use:
+neither inputs of the call, nor numbers that have yet to be written to memory, for which the call would have to wait.
 """
 
 import gc
@@ -96,8 +97,8 @@ def _recorded(function: Callable[[], object]) -> torch.cuda.CUDAGraph | None:
 
 
 def _flush(device: torch.device) -> torch.Tensor:
-    """Something to write that is four times as large as the cache."""
-    return torch.empty(4 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.uint8, device=device)
+    """Something to read that is four times as large as the cache."""
+    return torch.zeros(4 * torch.cuda.get_device_properties(device).L2_cache_size, dtype=torch.uint8, device=device)
 
 
 def _event_seconds(function: Callable[[], object], repeats: int, flush: torch.Tensor | None) -> list[float]:
@@ -105,7 +106,7 @@ def _event_seconds(function: Callable[[], object], repeats: int, flush: torch.Te
     for _ in range(repeats):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         if flush is not None:
-            flush.zero_()
+            flush.sum()
         start.record()
         function()
         end.record()
