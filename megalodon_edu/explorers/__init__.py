@@ -8,6 +8,7 @@ from megalodon_edu.explorers.memory_wall import MemoryWallExplorer
 from megalodon_edu.explorers.normalized_attention import NormalizedAttentionExplorer
 from megalodon_edu.explorers.receptive_field import ReceptiveFieldExplorer
 from megalodon_edu.explorers.residuals import ResidualExplorer
+from megalodon_edu.explorers.roofline import RooflineExplorer
 from megalodon_edu.explorers.streaming_state import StreamingStateExplorer
 from megalodon_edu.explorers.tile_stepper import TileStepperExplorer
 from megalodon_edu.explorers.timestep_norm import TimestepNormExplorer
@@ -21,6 +22,7 @@ __all__ = [
     "PolePlaneExplorer",
     "ReceptiveFieldExplorer",
     "ResidualExplorer",
+    "RooflineExplorer",
     "StreamingStateExplorer",
     "TileStepperExplorer",
     "TimestepNormExplorer",
