@@ -200,7 +200,8 @@ def steps_line(row: Row) -> str:
 
 
 def _name(row: Row) -> str:
-    return f"{row['model'] + (', compiled' if row['compiled'] else ''):<28}"
+    way = ", compiled" if row["compiled"] else ""
+    return f"{row['model'] + way + (', less kept' if row.get('recompute') else ''):<38}"
 
 
 def _cell(value: float | None, factor: float, form: str) -> str:

@@ -19,6 +19,7 @@ from megalodon_edu.measure.failed import why_it_failed
 from megalodon_edu.measure.memory import memory_of
 from megalodon_edu.measure.timing import Row
 from megalodon_edu.models import Megalodon, MegalodonConfig, Transformer, match_transformer
+from megalodon_edu.models.compilation import compile_loss
 from megalodon_edu.training.precision import autocast
 
 BASELINE = "Transformer"
@@ -31,6 +32,7 @@ class Entry(NamedTuple):
     model: str
     compiled: bool
     make: Callable[[MegalodonConfig, int], tuple[nn.Module, Loss]]
+    recompute: bool = False  # compiled so that less is kept for the backward pass
 
 
 def _transformer(config: MegalodonConfig, context: int) -> tuple[nn.Module, Loss]:
@@ -70,10 +72,10 @@ LLAMA = "Hugging Face Llama"
 
 def entries(compiled: bool, kernels: bool) -> list[Entry]:
     """The lines for a device, the baseline first. `kernels`: whether Triton kernels run on it."""
-    ways = (False, True) if compiled else (False,)
-    found = [Entry(BASELINE, way, _transformer) for way in ways]
+    ways = ((False, False), (True, False), (True, True)) if compiled else ((False, False),)
+    found = [Entry(BASELINE, way, _transformer, recompute) for way, recompute in ways]
     if kernels:
-        found += [Entry("Megalodon, Triton", way, _megalodon("triton")) for way in ways]
+        found += [Entry("Megalodon, Triton", way, _megalodon("triton"), recompute) for way, recompute in ways]
     found.append(Entry("Megalodon, torch", False, _megalodon("torch")))
     if find_spec("transformers") is not None:
         found.append(Entry(LLAMA, False, _llama))
@@ -101,7 +103,8 @@ def training_speed(
     baseline = dict.fromkeys(shapes, 0.0)
     for line in lines:
         for shape in shapes:
-            row: Row = {"model": line.model, "compiled": line.compiled, "batch": shape[0], "context": shape[1]}
+            way = {"compiled": line.compiled, "recompute": line.recompute}
+            row: Row = {"model": line.model, **way, "batch": shape[0], "context": shape[1]}
             try:
                 row |= _measured(config, line, shape, device, dtype, repeats, clock)
             except Exception as error:
@@ -128,7 +131,7 @@ def _measured(
         model, loss_of = line.make(config, shape[1])
         tokens, targets = torch.randint(1, config.vocab_size, (2, *shape))
     if line.compiled:
-        loss_of = torch.compile(loss_of, dynamic=False)
+        loss_of = compile_loss(loss_of, line.recompute)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from megalodon_edu.models import LanguageModel
+from megalodon_edu.models.compilation import compile_loss
 from megalodon_edu.training.checkpoint import (
     TrainingState,
     checkpoints,
@@ -80,7 +81,7 @@ def train(
     device = next(model.parameters()).device
     dtype, _ = choose_precision(options.precision, device)
     # The loss alone is compiled: the model keeps its names, and looks at pieces of any length run as they are.
-    loss_of = torch.compile(model.loss, dynamic=False) if choose_compile(options.compile, device)[0] else model.loss
+    loss_of = compile_loss(model.loss) if choose_compile(options.compile, device)[0] else model.loss
     optimizer = build_optimizer(model, options)
     described = windows.description()
     done, seconds_before, saved = 0, 0.0, None

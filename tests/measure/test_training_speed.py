@@ -20,9 +20,11 @@ def rows(lines, shapes=((2, 8),), clock=None):
 
 
 def test_the_lines_begin_with_the_baseline():
-    assert [(line.model, line.compiled) for line in entries(True, True)][:5] == [
-        *[(BASELINE, False), (BASELINE, True)],
-        *[("Megalodon, Triton", False), ("Megalodon, Triton", True), ("Megalodon, torch", False)],
+    ways = [(False, False), (True, False), (True, True)]
+    assert [(line.model, line.compiled, line.recompute) for line in entries(True, True)][:7] == [
+        *[(BASELINE, *way) for way in ways],
+        *[("Megalodon, Triton", *way) for way in ways],
+        ("Megalodon, torch", False, False),
     ]
     assert not any(line.compiled or "Triton" in line.model for line in entries(False, False))
 
