@@ -66,6 +66,22 @@ def owners(steps: int = 16, channels: int = 8) -> Figure:
 
 
 @style.styled
+def _together(counted: Mapping[str, Counted], reached: Mapping[str, float]) -> list[tuple[float, float, str]]:
+    """The places of the rungs and the numbers that stand there."""
+    places: list[tuple[float, float, str]] = []
+    for number, (rung, one) in enumerate(counted.items(), 1):
+        if rung not in reached:
+            continue
+        near = (i for i, (x, y, _) in enumerate(places) if abs(x / one.intensity - 1) < NEAR)
+        same = next((i for i in near if abs(places[i][1] / reached[rung] - 1) < NEAR), None)
+        if same is None:
+            places.append((one.intensity, reached[rung], str(number)))
+        else:
+            x, y, numbers = places[same]
+            places[same] = (x, y, f"{numbers}, {number}")
+    return places
+
+
 def roofline(device: Device, counted: Mapping[str, Counted], milliseconds: Mapping[str, float], title: str) -> Figure:
     """The two roofs of a device, every rung at the best place it can have, and, where it was timed, where it is."""
     figure, axes = style.figure(width=9, height=4.2)
@@ -76,22 +92,17 @@ def roofline(device: Device, counted: Mapping[str, Counted], milliseconds: Mappi
     ):
         axes.plot(line, np.minimum(line * device.bytes_per_second, rate) / 1e12, dash, color=colour, linewidth=2.5)
         style.label_line(axes, INTENSITIES[1], rate / 1e12, name, colour, xytext=(-4, 5), ha="right")
-    best: list[tuple[float, float, list[str]]] = []
-    for number, (rung, one) in enumerate(counted.items(), 1):
-        reach = one.operations / device.floor(one) / 1e12
-        for x, y, numbers in best:
-            if abs(x / one.intensity - 1) < NEAR and abs(y / reach - 1) < NEAR:
-                numbers.append(str(number))
-                break
-        else:
-            best.append((one.intensity, reach, [str(number)]))
-        if rung in milliseconds:
-            found = one.operations / milliseconds[rung] / 1e9
-            axes.plot([one.intensity], [found], "o", color=style.VERMILION, markersize=6)
-            style.label_line(axes, one.intensity, found, f"{number}", style.VERMILION, xytext=(6, -4))
-        axes.plot([one.intensity], [reach], "o", color=style.BLACK, markersize=7)
-    for x, y, numbers in best:
-        style.label_line(axes, x, y, ", ".join(numbers), style.BLACK, xytext=(0, 8), ha="center")
+    best = {rung: one.operations / device.floor(one) / 1e12 for rung, one in counted.items()}
+    found = {rung: counted[rung].operations / milliseconds[rung] / 1e9 for rung in counted if rung in milliseconds}
+    for reached, colour, size, offset, side in (
+        (best, style.BLACK, 7, (-5, 6), "right"),
+        (found, style.VERMILION, 6, (6, -5), "left"),
+    ):
+        for x, y, numbers in _together(counted, reached):
+            style.label_line(axes, x, y, numbers, colour, xytext=offset, ha=side)
+        axes.plot(
+            [counted[rung].intensity for rung in reached], [*reached.values()], "o", color=colour, markersize=size
+        )
     names = [f"{number} {rung}" for number, rung in enumerate(counted, 1)]
     key = "black: the roof\nred: measured" if milliseconds else "black: the roof"
     axes.annotate("\n".join([*names, "", key]), (1.02, 1.0), xycoords="axes fraction", va="top", fontsize=9)

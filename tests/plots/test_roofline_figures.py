@@ -28,22 +28,26 @@ def test_a_sheet_has_a_colour_for_every_program_and_a_frame_for_what_it_reads():
 
 
 def test_the_roof_is_a_slope_and_two_flats():
-    tensor, ordinary, *dots = roofline.roofline(DEVICE, COUNTED, {}, "a title").axes[0].lines
+    tensor, ordinary, best, _ = roofline.roofline(DEVICE, COUNTED, {}, "a title").axes[0].lines
     for line, rate in ((tensor, 600), (ordinary, 40)):
         x, y = line.get_xydata().T
         assert y[0] == pytest.approx(2 * x[0]) and y[-1] == pytest.approx(rate)
-    assert len(dots) == len(COUNTED)
-    for dot, one in zip(dots, COUNTED.values(), strict=True):
-        (x, y) = dot.get_xydata()[0]
+    for (x, y), one in zip(best.get_xydata(), COUNTED.values(), strict=True):
         rate = 600 if one.unit == "tensor" else 40
         assert (x, y) == pytest.approx((one.intensity, min(2 * one.intensity, rate)))
 
 
 def test_a_measured_rung_stands_where_its_time_puts_it():
-    dots = roofline.roofline(DEVICE, COUNTED, {"naive": 10.0}, "a title").axes[0].lines[2:]
-    red = [dot for dot in dots if to_rgba(dot.get_color()) == to_rgba(style.VERMILION)]
-    assert len(red) == 1
-    assert red[0].get_xydata()[0][1] == pytest.approx(COUNTED["naive"].operations / 10e-3 / 1e12)
+    red = roofline.roofline(DEVICE, COUNTED, {"naive": 10.0}, "a title").axes[0].lines[-1]
+    assert to_rgba(red.get_color()) == to_rgba(style.VERMILION)
+    ((_, y),) = red.get_xydata()
+    assert y == pytest.approx(COUNTED["naive"].operations / 10e-3 / 1e12)
+
+
+def test_rungs_at_one_place_share_a_label():
+    axes = roofline.roofline(DEVICE, COUNTED, {"chunks": 1.0, "tensor cores": 1.01, "naive": 3.0}, "a title").axes[0]
+    found = [text.get_text() for text in axes.texts]
+    assert {"1", "4, 5"} < set(found) and "5" not in found
 
 
 def test_bars_are_times_and_marks_are_floors():
