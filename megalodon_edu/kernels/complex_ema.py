@@ -271,12 +271,6 @@ def _store_state(ptr, at, exists, state_r, state_i, IMAGINARY: tl.constexpr):
 
 
 @triton.jit
-def _add_outer(state, grad_y, total, OPERAND: tl.constexpr, PRECISION: tl.constexpr):
-    """total (channel, n, t) plus the sum over columns of state ⊗ dy."""
-    return tl.dot(tl.permute(state.to(OPERAND), (0, 2, 1)), grad_y, total, input_precision=PRECISION)
-
-
-@triton.jit
 def _store_sum(
     ptr, channel, is_channel, CHANNELS: tl.constexpr, value_r, value_i, TILE_MODES: tl.constexpr, CHUNK: tl.constexpr
 ):
@@ -468,14 +462,18 @@ def _sums_kernel(
     channel, is_channel, column, is_column, n = _place(
         CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
     )
-    write_r, write_i = _load_matrix(write_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)  # channel t n
-    grows_r, grows_i = _load_matrix(write_slope_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, True)
-    across_r, across_i = _load_across(across_ptr, channel, is_channel, n, CHANNELS, TILE_MODES)  # channel 1 n
-    turns_r, turns_i = _load_across(across_slope_ptr, channel, is_channel, n, CHANNELS, TILE_MODES)
-    state_at, has_state = _state_place(column, is_column, channel, is_channel, n, CHANNELS, TILE_MODES)
-    state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)  # channel column n
-    slope_r = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)  # z is 0 where a segment starts
-    slope_i = tl.zeros((TILE_CHANNELS, TILE_COLUMNS, TILE_MODES), tl.float32)
+    # States are (channel, n, column) here: so they are ready to be multiplied by dy, without being turned.
+    write_r, write_i = _load_matrix(write_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, False)  # channel n t
+    grows_r, grows_i = _load_matrix(write_slope_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, False)
+    mode_at = channel[:, None, None] * TILE_MODES + n[None, :, None]
+    across_r, across_i = _load_state(across_ptr, mode_at, is_channel[:, None, None], CHANNELS * TILE_MODES)
+    turns_r, turns_i = _load_state(across_slope_ptr, mode_at, is_channel[:, None, None], CHANNELS * TILE_MODES)
+    state_at = (column.to(tl.int64)[None, None, :] * (2 * CHANNELS) + channel[:, None, None]) * TILE_MODES
+    state_at += n[None, :, None]
+    has_state = is_column[None, None, :] & is_channel[:, None, None]
+    state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)
+    slope_r = tl.zeros((TILE_CHANNELS, TILE_MODES, TILE_COLUMNS), tl.float32)  # z is 0 where a segment starts
+    slope_i = tl.zeros((TILE_CHANNELS, TILE_MODES, TILE_COLUMNS), tl.float32)
     sum_toeplitz = tl.zeros((TILE_CHANNELS, CHUNK, CHUNK), tl.float32)
     sum_state_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
     sum_state_i = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
@@ -487,23 +485,23 @@ def _sums_kernel(
     for chunk in range(per_segment):
         here = at + chunk * (CHUNK * CHANNELS)
         exists = _exists(time, chunk, end, is_column, is_channel, CHUNK)
-        x = _load_tile(x_ptr + here, exists, WHOLE, OPERAND)  # channel column t
-        grad_y = _load_tile(grad_y_ptr + here, exists, WHOLE, OPERAND)
-        sum_toeplitz = tl.dot(tl.permute(x, (0, 2, 1)), grad_y, sum_toeplitz, input_precision=PRECISION)
-        sum_state_r = _add_outer(state_r, grad_y, sum_state_r, OPERAND, PRECISION)
-        sum_state_i = _add_outer(state_i, grad_y, sum_state_i, OPERAND, PRECISION)
-        sum_slope_r = _add_outer(slope_r, grad_y, sum_slope_r, OPERAND, PRECISION)
-        sum_slope_i = _add_outer(slope_i, grad_y, sum_slope_i, OPERAND, PRECISION)
+        x = tl.permute(_load_tile(x_ptr + here, exists, WHOLE, OPERAND), (0, 2, 1))  # channel t column
+        grad_y = _load_tile(grad_y_ptr + here, exists, WHOLE, OPERAND)  # channel column t
+        sum_toeplitz = tl.dot(x, grad_y, sum_toeplitz, input_precision=PRECISION)
+        sum_state_r = tl.dot(state_r.to(OPERAND), grad_y, sum_state_r, input_precision=PRECISION)
+        sum_state_i = tl.dot(state_i.to(OPERAND), grad_y, sum_state_i, input_precision=PRECISION)
+        sum_slope_r = tl.dot(slope_r.to(OPERAND), grad_y, sum_slope_r, input_precision=PRECISION)
+        sum_slope_i = tl.dot(slope_i.to(OPERAND), grad_y, sum_slope_i, input_precision=PRECISION)
         new_slope_r = across_r * slope_r - across_i * slope_i + turns_r * state_r - turns_i * state_i
         new_slope_i = across_r * slope_i + across_i * slope_r + turns_r * state_i + turns_i * state_r
-        new_slope_r = tl.dot(x, grows_r, new_slope_r, input_precision=PRECISION)
-        new_slope_i = tl.dot(x, grows_i, new_slope_i, input_precision=PRECISION)
-        new_r = tl.dot(x, write_r, across_r * state_r - across_i * state_i, input_precision=PRECISION)
-        new_i = tl.dot(x, write_i, across_r * state_i + across_i * state_r, input_precision=PRECISION)
+        new_slope_r = tl.dot(grows_r, x, new_slope_r, input_precision=PRECISION)
+        new_slope_i = tl.dot(grows_i, x, new_slope_i, input_precision=PRECISION)
+        new_r = tl.dot(write_r, x, across_r * state_r - across_i * state_i, input_precision=PRECISION)
+        new_i = tl.dot(write_i, x, across_r * state_i + across_i * state_r, input_precision=PRECISION)
         if WHOLE:
             slope_r, slope_i, state_r, state_i = new_slope_r, new_slope_i, new_r, new_i
         else:
-            goes_on = (first + (column % segments * per_segment + chunk) * CHUNK < end)[None, :, None]
+            goes_on = (first + (column % segments * per_segment + chunk) * CHUNK < end)[None, None, :]
             slope_r, slope_i = tl.where(goes_on, new_slope_r, slope_r), tl.where(goes_on, new_slope_i, slope_i)
             state_r, state_i = tl.where(goes_on, new_r, state_r), tl.where(goes_on, new_i, state_i)
 
@@ -515,18 +513,18 @@ def _sums_kernel(
     _store_sum(sum_slope_ptr, channel, is_channel, CHANNELS, sum_slope_r, sum_slope_i, TILE_MODES, CHUNK)
 
     end_r, end_i = _load_state(grad_ends_ptr, state_at, has_state, CHANNELS * TILE_MODES)
-    sum_r, sum_i = tl.sum(end_r * slope_r + end_i * slope_i, 1), tl.sum(end_r * slope_i - end_i * slope_r, 1)
+    sum_r, sum_i = tl.sum(end_r * slope_r + end_i * slope_i, 2), tl.sum(end_r * slope_i - end_i * slope_r, 2)
     ends_at = (group * 4 * CHANNELS + channel)[:, None] * TILE_MODES + n[None, :]
     _store_state(sum_ends_ptr, ends_at, is_channel[:, None], sum_r, sum_i, CHANNELS * TILE_MODES)
-    is_last = (column % segments == segments - 1)[None, :, None]
+    is_last = (column % segments == segments - 1)[None, None, :]
     out_r = tl.where(is_last, end_r * state_r + end_i * state_i, 0.0)
     out_i = tl.where(is_last, end_r * state_i - end_i * state_r, 0.0)
     state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)
-    is_first = is_column & (column % segments == 0)
-    before_at, comes_in = _complex_place(column // segments, is_first, channel, is_channel, n, CHANNELS, MODES)
-    end_r, end_i = _load_state(grad_before_ptr, before_at, comes_in, 1)
-    sum_r = tl.sum(out_r - end_r * state_r - end_i * state_i, 1)
-    sum_i = tl.sum(out_i - end_r * state_i + end_i * state_r, 1)
+    before_at = ((column // segments).to(tl.int64)[None, None, :] * CHANNELS + channel[:, None, None]) * MODES
+    comes_in = has_state & (column % segments == 0)[None, None, :] & (n < MODES)[None, :, None]
+    end_r, end_i = _load_state(grad_before_ptr, 2 * (before_at + n[None, :, None]), comes_in, 1)
+    sum_r = tl.sum(out_r - end_r * state_r - end_i * state_i, 2)
+    sum_i = tl.sum(out_i - end_r * state_i + end_i * state_r, 2)
     ends_at += 2 * CHANNELS * TILE_MODES
     _store_state(sum_ends_ptr, ends_at, is_channel[:, None], sum_r, sum_i, CHANNELS * TILE_MODES)
 
@@ -646,6 +644,7 @@ class Tiles(NamedTuple):
     least_chunks: int = 8  # in a segment
     chunk: int = 16  # T
     warps: int = 8
+    sums_warps: int = 16  # its sums fill the registers of as many
 
 
 TILES = Tiles()
@@ -720,7 +719,7 @@ class _Launches:
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=self.device)
 
-    def options(self) -> dict[str, object]:
+    def options(self, warps: int) -> dict[str, object]:
         return {
             "CHANNELS": self.channels,
             "MODES": self.modes,
@@ -731,7 +730,7 @@ class _Launches:
             "TILE_CHANNELS": self.tile_channels,
             "TILE_COLUMNS": TILES.columns,
             "WHOLE": self.whole,
-            "num_warps": min(TILES.warps, self.tile_channels),  # a warp has at least one channel to itself
+            "num_warps": min(warps, self.tile_channels),  # a warp has at least one channel to itself
             "num_stages": 1,  # tiles copied ahead of time lie in shared memory as they come: conflicts in its banks
         }
 
@@ -794,7 +793,7 @@ class _Launches:
             *(x, y, matrices.lags, read, write, matrices.across, starts, ends, *self.span()),
             REVERSED=reverse,
             OUTPUT=y is not None,
-            **self.options(),
+            **self.options(TILES.warps),
         )
 
     def gradients(
@@ -818,7 +817,7 @@ class _Launches:
             *(x, grad_y, matrices.write, matrices.across, matrices.write_slope, matrices.across_slope),
             *(starts, grad_ends, torch.view_as_real(grad_before)),
             *(sum_toeplitz, sum_state, sum_slope, sum_ends, *self.span()),
-            **self.options(),
+            **self.options(TILES.sums_warps),
         )
         gradients = [torch.empty_like(coefficient) for coefficient in self.coefficients]
         alpha, delta, theta, eta, _ = self.coefficients
