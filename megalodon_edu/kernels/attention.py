@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import interpreting, require_kernels
+from megalodon_edu.kernels.entry import entry
 from megalodon_edu.ops.attention import AttentionCache, Bias, Keys, Values, check_arguments
 
 # Kernels. A pair is one chunk of one head of one sequence. Rows are its queries, columns its keys; row x sees the
@@ -813,9 +814,5 @@ def chunked_attention_triton(
 
 
 def _attend(q: Keys, k: Keys, v: Values, chunk_size: int, scale: float) -> Values:
-    forward: Callable[..., tuple[Tensor, ...]] = _launch_forward
-    if torch.compiler.is_compiling():
-        forward = _forward
-    elif torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v)):
-        forward = ChunkAttentionFunction.apply
+    forward = entry(_launch_forward, ChunkAttentionFunction, _forward, q, k, v)
     return forward(q, k, v, chunk_size, float(scale))[0]

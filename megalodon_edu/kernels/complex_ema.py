@@ -30,7 +30,6 @@ A rest shorter than a chunk is a second, single chunk with r < T steps: W_s = p 
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -47,6 +46,7 @@ from megalodon_edu.arguments import (
     require_tensor,
 )
 from megalodon_edu.kernels.availability import interpreting, require_kernels
+from megalodon_edu.kernels.entry import entry
 from megalodon_edu.ops.complex_ema import ComplexModes, Modes, Sequence, State, _check_coefficients
 from megalodon_edu.ops.recurrence import check_sequence
 
@@ -175,9 +175,8 @@ def _matrices_kernel(
         if PHASE:
             power_r, power_i = _times(power_r, power_i, tl.cos(theta), tl.sin(theta))
         scale = tl.where(inside, alpha * e[None, :], 0.0)  # ∂(p q^e)/∂q = e p q^(e-1)
-        _store_both_orders(
-            write_slope_ptr, channel, n[:, None], step, scale * power_r, scale * power_i, CHANNELS, TILE_MODES, CHUNK
-        )
+        slope_at = at * CHUNK + step
+        _store_state(write_slope_ptr, slope_at, None, scale * power_r, scale * power_i, CHANNELS * TILE_MODES * CHUNK)
         power_r, power_i = _power(decay, theta, steps.to(tl.float64) - 1)
         _store_state(across_slope_ptr, at, None, steps * power_r, steps * power_i, CHANNELS * TILE_MODES)
 
@@ -225,7 +224,7 @@ def _load_matrix(
     CHUNK: tl.constexpr,
     BY_TIME: tl.constexpr,
 ):
-    """Both parts of V or W, (channel, t, n) if BY_TIME, else (channel, n, t); memory holds both orders."""
+    """Both parts of V or W, (channel, t, n) if BY_TIME, or else of V, W or its slope, (channel, n, t)."""
     n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     imaginary = CHANNELS * (TILE_MODES * CHUNK)
     inner = 2 * imaginary + t[:, None] * TILE_MODES + n[None, :] if BY_TIME else n[:, None] * CHUNK + t[None, :]
@@ -668,7 +667,7 @@ class Matrices(NamedTuple):
     write: Float[Tensor, "order part channel mode_chunk"]
     across: Float[Tensor, "part channel mode"]
     jump: Float[Tensor, "part channel mode"]
-    write_slope: Float[Tensor, "order part channel mode_chunk"] | None
+    write_slope: Float[Tensor, "part channel mode_chunk"] | None
     across_slope: Float[Tensor, "part channel mode"] | None
 
 
@@ -750,7 +749,7 @@ class _Launches:
             self.empty(*inner, dtype=operand),
             self.empty(*modes),
             self.empty(*modes),
-            self.empty(*inner, dtype=operand) if slopes else None,
+            self.empty(*inner[1:], dtype=operand) if slopes else None,
             self.empty(*modes) if slopes else None,
         )
         alpha, delta, theta, eta, skip = self.coefficients
@@ -986,10 +985,5 @@ def complex_ema_triton(
         require_device_of(name, value, x)
     require_kernels(x.device)
     tensors = (x, alpha, delta, theta, eta, skip, state)
-    forward: Callable[..., tuple[Tensor, Tensor, Tensor]] = _launch_forward
-    if torch.compiler.is_compiling():
-        forward = _forward
-    elif torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        forward = ComplexEMAFunction.apply
-    y, last, _ = forward(*tensors, input_phase)
+    y, last, _ = entry(_launch_forward, ComplexEMAFunction, _forward, *tensors)(*tensors, input_phase)
     return y, last

@@ -10,7 +10,6 @@ for these few thousand numbers, which costs more than the moving average itself.
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 import math
-from collections.abc import Callable
 
 import torch
 import triton
@@ -20,6 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from megalodon_edu.arguments import require_device_of, require_floating, require_tensor
 from megalodon_edu.kernels.availability import require_kernels
+from megalodon_edu.kernels.entry import entry
 from megalodon_edu.ops.complex_ema import ComplexModes, Modes
 
 # Kernels. A program takes some channels with all their modes: (channel, n).
@@ -229,9 +229,5 @@ def complex_ema_coefficients_triton(
         if value.dtype != torch.float32:
             raise TypeError(f"{name} must be float32, got {value.dtype}; use the torch face")
     require_kernels(alpha.device)
-    forward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]] = _launch_forward
-    if torch.compiler.is_compiling():
-        forward = _forward
-    elif torch.is_grad_enabled() and any(value.requires_grad for value in parameters.values()):
-        forward = CoefficientsFunction.apply
+    forward = entry(_launch_forward, CoefficientsFunction, _forward, *parameters.values())
     return forward(alpha, delta, theta, gamma)

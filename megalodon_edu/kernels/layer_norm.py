@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import require_kernels
+from megalodon_edu.kernels.entry import entry
 from megalodon_edu.ops.layer_norm import Features, Gain, check_arguments
 
 # Kernels. A tile has the shape (token, channel): some tokens, all features.
@@ -260,9 +261,5 @@ def _norm(x: Features, weight: Gain | None, bias: Gain | None, eps: float, centr
         raise TypeError(f"x must be float32, float16 or bfloat16, got {x.dtype}; use the torch face for float64")
     if x.shape[-1] > MOST_FEATURES:
         raise ValueError(f"x must have at most {MOST_FEATURES} features, got {x.shape[-1]}; use the torch face")
-    forward: Callable[..., Tensor] = _launch_forward
-    if torch.compiler.is_compiling():
-        forward = _forward
-    elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, weight, bias)):
-        forward = LayerNormFunction.apply
+    forward = entry(_launch_forward, LayerNormFunction, _forward, x, weight, bias)
     return forward(x.reshape(-1, x.shape[-1]), weight, bias, eps, centred).view(x.shape)

@@ -40,6 +40,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import require_kernels
+from megalodon_edu.kernels.entry import entry, wants_gradient
 from megalodon_edu.ops.timestep_norm import TimestepNormState, check_arguments
 
 # Kernels. A tile has the shape (time, group, width): some tokens, some groups, all features of a group.
@@ -661,13 +662,10 @@ def timestep_norm_triton(
     (count, mean, var), mask = check_arguments(x, weight, bias, groups, state, padding_mask, eps)
     if mean.dtype != torch.float32:
         raise TypeError(f"x must be float32, float16 or bfloat16, got {x.dtype}; use the torch face for float64")
-    keep = torch.is_grad_enabled() and any(t.requires_grad for t in (x, weight, bias, mean, var))
+    tensors = (x, weight, bias, mean, var)
+    keep = wants_gradient(*tensors)
     given = None if padding_mask is None else mask
-    forward: Callable[..., tuple[Tensor, ...]] = _launch_forward
-    if torch.compiler.is_compiling():
-        forward = _forward
-    elif keep:
-        forward = TimestepNormFunction.apply
+    forward = entry(_launch_forward, TimestepNormFunction, _forward, *tensors)
     y, last_mean, last_var, *_ = forward(x, weight, bias, count, mean, var, given, groups, eps, keep)
     tokens = x.shape[1] if given is None else (~given).sum(1)
     return y, TimestepNormState(count + tokens, last_mean, last_var)
