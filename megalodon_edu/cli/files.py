@@ -1,9 +1,7 @@
 """Files that a command reads or leaves behind: what cannot work is said before any work is done."""
 
-import json
 import os
 from pathlib import Path
-from typing import Any
 
 
 def require_folder(name: str, folder: Path) -> None:
@@ -32,14 +30,3 @@ def read_file(name: str, path: Path) -> bytes:
         raise ValueError(
             f"{name} must name a file that can be read, got {str(path)!r} ({error.strerror}); check the path"
         ) from error
-
-
-def save_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file, and its folder where there is none. At every moment the file is whole, or the one before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(value, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)

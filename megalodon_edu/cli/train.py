@@ -10,10 +10,11 @@ import torch
 from megalodon_edu.cli import CommandError
 from megalodon_edu.cli.devices import add_backend, chosen_device
 from megalodon_edu.cli.failures import explained
-from megalodon_edu.cli.files import require_folder, save_json
+from megalodon_edu.cli.files import require_folder
 from megalodon_edu.cli.scoring import evaluate_with_bar
 from megalodon_edu.cli.texts import DATA_HELP, texts
 from megalodon_edu.data import Document
+from megalodon_edu.json_file import save_json
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer, match_transformer
 from megalodon_edu.nn.backend import chosen_face

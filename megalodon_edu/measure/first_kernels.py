@@ -4,17 +4,16 @@
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
+from megalodon_edu.json_file import save_json
 from megalodon_edu.kernels.availability import require_kernels
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.ops.ema import ema_chunked, ema_convolution
@@ -163,14 +162,13 @@ def record(folder: Path) -> None:
     found = first_kernels(device)
     about = {
         "command": f"python -m {__spec__.name} {folder.name}",
-        "environment": environment(device) | {"triton": metadata.version("triton")},
+        "environment": environment(device),
         "seed": SEED,
         "wall_seconds": round(time.perf_counter() - start, 1),
         "config": {"dtype": "float32", "alpha": ALPHA},
         **to_json(found),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    save_json(folder / "run.json", about)
     for speed in [found.copy, *found.speeds]:
         share = f"{speed.milliseconds:8.3f} ms  {speed.gigabytes_per_second:7.0f} GB/s  {found.share(speed):5.0%}"
         print(f"{speed.kernel:36} {share}  PyTorch {speed.torch_milliseconds} ms", flush=True)

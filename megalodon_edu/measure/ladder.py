@@ -8,17 +8,16 @@ also where a program wants two.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from megalodon_edu.json_file import save_json
 from megalodon_edu.kernels.availability import require_kernels
 from megalodon_edu.measure.device_floor import Rates, measure_rates
 from megalodon_edu.measure.device_timing import median_on_device
@@ -412,14 +411,13 @@ def record(folder: Path) -> None:
     found = ladder(device)
     about = {
         "command": f"python -m megalodon_edu.measure.ladder {folder.name}",
-        "environment": environment(device) | {"triton": metadata.version("triton")},
+        "environment": environment(device),
         "seed": SEED,
         "wall_seconds": round(time.perf_counter() - start, 1),
         "config": {"dtype": "bfloat16", **Case()._asdict()},
         **to_json(found),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    save_json(folder / "run.json", about)
     print(found.device, found.product_errors, f"{about['wall_seconds']} s")
 
 

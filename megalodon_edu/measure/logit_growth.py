@@ -7,7 +7,6 @@ repeats the recording `logit_growth`: four runs of the preset `tiny`, about 12 m
 
 import argparse
 import csv
-import json
 import math
 import tempfile
 import time
@@ -21,6 +20,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from megalodon_edu.data import documents
+from megalodon_edu.json_file import save_json
 from megalodon_edu.measure.attention_logits import attention_statistics
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.models import Megalodon, MegalodonConfig
@@ -121,7 +121,7 @@ def record(folder: Path) -> None:
         "windows": windows.description(),
         "probe": probe.description(),
     }
-    (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    save_json(folder / "run.json", about)
 
 
 if __name__ == "__main__":
