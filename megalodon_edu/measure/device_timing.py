@@ -56,13 +56,16 @@ def median_on_device(
     return Timing(statistics.median(taken), EVENTS if recorded is None else GRAPH)
 
 
-def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
-    """Bytes that one call takes at its peak, above what was there before; on a CPU those of its tensors."""
+def peak_bytes(function: Callable[[], object], device: torch.device, whole: bool = False) -> int:
+    """Bytes that one call takes at its peak, above what was there before; on a CPU those of its tensors.
+
+    whole=True counts on a GPU what was there before, too.
+    """
     if device.type != "cuda":
         return memory_of(function).peak
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
+    before = 0 if whole else torch.cuda.memory_allocated(device)
     function()
     torch.cuda.synchronize(device)
     return torch.cuda.max_memory_allocated(device) - before

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from megalodon_edu.arguments import require_positive
-from megalodon_edu.measure.device_timing import median_on_device, release
+from megalodon_edu.measure.device_timing import median_on_device, peak_bytes, release
 from megalodon_edu.measure.failed import why_it_failed
-from megalodon_edu.measure.memory import memory_of
 from megalodon_edu.measure.timing import Row
 from megalodon_edu.models import Megalodon, MegalodonConfig, Transformer, match_transformer
 from megalodon_edu.models.compilation import compile_loss
@@ -144,7 +143,7 @@ def _measured(
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     first = time.perf_counter() - start
-    peak = _peak(step, device) if device.type == "cuda" or not line.compiled else None
+    peak = peak_bytes(step, device, whole=True) if device.type == "cuda" or not line.compiled else None
     found = median_on_device(step, device, repeats, warmup=1, graph=False, clock=clock)
     return {
         "seconds": found.seconds,
@@ -154,12 +153,3 @@ def _measured(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "first_step_seconds": first,
     }
-
-
-def _peak(step: Callable[[], None], device: torch.device) -> int:
-    if device.type != "cuda":
-        return memory_of(step).peak
-    torch.cuda.reset_peak_memory_stats(device)
-    step()
-    torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device)
