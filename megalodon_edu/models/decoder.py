@@ -228,13 +228,13 @@ class MegalodonDecoder(Decoder):
 
     def run(self) -> Logits:
         model = self.model
-        x = _embedded(model, self.tokens)
+        x = model.embedded(self.tokens)
         hidden = self.column > self.place
         for block, buffers, coefficients in zip(model.layers, self.layers, self.coefficients, strict=True):
             x = self.layer_step(block, x, buffers, coefficients, self.place, hidden)
         x = timestep_norm_step(model.final_norm, x, self.norm)
         self.place.add_(1).remainder_(self.chunk)
-        return _head(model, x)
+        return model.logits(x)
 
     def load(self, state: ModelState | None) -> None:
         with torch.inference_mode(False), torch.no_grad():
@@ -303,14 +303,14 @@ class TransformerDecoder(Decoder):
 
     def run(self) -> Logits:
         model = self.model
-        x = _embedded(model, self.tokens)
+        x = model.embedded(self.tokens)
         hidden = self.column > self.place
         angle = angles(self.place, self.width, model.config.rope_base)
         cos, sin = angle.cos(), angle.sin()
         for block, (keys, values) in zip(model.layers, self.layers, strict=True):
             x = self.layer_step(block, x, keys, values, self.place, hidden, cos, sin)
         self.place.add_(1)
-        return _head(model, model.final_norm(x))
+        return model.logits(model.final_norm(x))
 
     def load(self, state: ModelState | None) -> None:
         with torch.inference_mode(False), torch.no_grad():
@@ -434,16 +434,6 @@ def _coefficients(block: Any, work: torch.dtype) -> Coefficients:
     alpha, delta, theta, eta, skip = block.attention.cema.coefficients()
     q = torch.polar(1 - alpha * delta, theta)
     return Coefficients(*(part.to(work).contiguous() for part in (q.real, q.imag, alpha, eta.real, eta.imag, skip)))
-
-
-def _embedded(model: LanguageModel, tokens: Int[Tensor, " batch"]) -> Row:
-    x = model.embed(tokens)
-    return x * model.config.model_dim**0.5 if model.config.scale_emb else x
-
-
-def _head(model: LanguageModel, x: Row) -> Logits:
-    logits = F.linear(x, model.head)
-    return logits.to(working_dtype(logits))
 
 
 def _fill(name: str, buffers: Any, parts: Any) -> None:

@@ -65,14 +65,22 @@ class LanguageModel(nn.Module):
         """The weight that turns what is known of a token into logits: the embedding's own with `share_emb`."""
         return self.embed.weight if self.output is None else self.output.weight
 
+    def embedded(self, tokens: Int[Tensor, "..."]) -> Float[Tensor, "... channel"]:
+        """What the first layer reads of tokens that were checked."""
+        x = self.embed(tokens)
+        return x * math.sqrt(self.config.model_dim) if self.config.scale_emb else x
+
+    def logits(self, x: Float[Tensor, "... channel"]) -> Float[Tensor, "... vocabulary"]:
+        """The head, in at least float32."""
+        logits = F.linear(x, self.head)
+        return logits.to(working_dtype(logits))
+
     def hidden(
         self, tokens: Tokens, state: ModelState | None = None
     ) -> tuple[Float[Tensor, "batch time channel"], ModelState]:
         """What the head reads, after the final norm, and the state after the tokens. Errors as `forward`."""
         self.check_state(state)
-        x = self.embed(self._check_tokens("tokens", tokens))
-        if self.config.scale_emb:
-            x = x * math.sqrt(self.config.model_dim)
+        x = self.embedded(self._check_tokens("tokens", tokens))
         x = x.to(activation_dtype(x))
         x = F.dropout(x, self.config.dropout, self.training)
         before = state.layers if state is not None else (None,) * len(self.layers)
@@ -92,8 +100,7 @@ class LanguageModel(nn.Module):
         of another model or batch size.
         """
         x, state = self.hidden(tokens, state)
-        logits = F.linear(x, self.head)
-        return logits.to(working_dtype(logits)), state
+        return self.logits(x), state
 
     def loss(self, tokens: Tokens, targets: Tokens | None = None, state: ModelState | None = None) -> Tensor:
         """Mean cross-entropy in nats per token. Without targets, each token is predicted from those before it.
