@@ -85,9 +85,9 @@ const DOMAIN = { x: [3, 500], y: [0.5, 2000] };
 const thousands = (value) => value.toLocaleString("en-US");
 const size = (megabytes) => (megabytes >= 1000 ? `${plot.number(megabytes / 1000)} GB` : `${plot.number(megabytes)} MB`);
 
-// A dot for every rung; those that stand close together share the label of the first: "1 2".
+// A dot for every rung [x, y, index]; those that stand close together share the label of the first: "1 2".
 function places(points) {
-  const found = points.map(([x, y], index) => ({ x, y, label: String(index + 1) }));
+  const found = points.map(([x, y, index]) => ({ x, y, label: String(index + 1) }));
   const near = (a, b) => Math.abs(a.x / b.x - 1) < 0.2 && Math.abs(a.y / b.y - 1) < 0.2;
   found.forEach((place, index) => {
     const first = found.slice(0, index).find((other) => other.label && near(other, place));
@@ -122,8 +122,8 @@ function roofChart(state) {
     marks: [
       { kind: "line", name: "tensor", points: roof(tensor), colour: "blue", width: 3 },
       { kind: "line", name: "ordinary", points: roof(device.ordinary), colour: "orange", width: 3, dash: "6 3" },
-      ...places(intensity.map((x, index) => [x, reach[index]])).map((place) => ({ kind: "dot", ...place, colour: "ink" })),
-      ...taken.map(([x, y, index]) => ({ kind: "dot", x, y, colour: "vermilion", radius: 4, side: "right", label: String(index + 1) })),
+      ...places(intensity.map((x, index) => [x, reach[index], index])).map((place) => ({ kind: "dot", ...place, colour: "ink" })),
+      ...places(taken).map((place) => ({ kind: "dot", ...place, colour: "vermilion", radius: 4, side: "right" })),
     ],
   };
 }
