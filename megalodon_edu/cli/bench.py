@@ -10,8 +10,8 @@ from megalodon_edu.cli.bench_tables import BY_CONTEXT, BY_SHAPE, choose_bench
 from megalodon_edu.cli.devices import chosen_device
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.files import require_file_to_write
-from megalodon_edu.json_file import save_json
 from megalodon_edu.measure.environment import environment
+from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.measure.timing import Row
 from megalodon_edu.models import PRESETS
 from megalodon_edu.training.options import PRECISIONS

@@ -14,8 +14,8 @@ from megalodon_edu.cli.files import require_folder
 from megalodon_edu.cli.scoring import evaluate_with_bar
 from megalodon_edu.cli.texts import DATA_HELP, texts
 from megalodon_edu.data import Document
-from megalodon_edu.json_file import save_json
 from megalodon_edu.measure.environment import environment
+from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer, match_transformer
 from megalodon_edu.nn.backend import chosen_face
 from megalodon_edu.training.checkpoint import MODEL_KINDS, checkpoints, load_checkpoint

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from megalodon_edu.json_file import save_json
 from megalodon_edu.kernels.availability import require_kernels
 from megalodon_edu.measure.environment import environment
+from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.ops.ema import ema_chunked, ema_convolution
 
 SEED = 0

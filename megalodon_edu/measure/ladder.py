@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from megalodon_edu.json_file import save_json
 from megalodon_edu.kernels.availability import require_kernels
 from megalodon_edu.measure.device_floor import Rates, measure_rates
 from megalodon_edu.measure.device_timing import median_on_device
 from megalodon_edu.measure.environment import environment
+from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import Megalodon, MegalodonConfig
 from megalodon_edu.ops.complex_ema import complex_ema_convolution, harmonic_angles
 from megalodon_edu.ops.timestep_norm import timestep_norm_parallel

@@ -20,9 +20,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from megalodon_edu.data import documents
-from megalodon_edu.json_file import save_json
 from megalodon_edu.measure.attention_logits import attention_statistics
 from megalodon_edu.measure.environment import environment
+from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import Megalodon, MegalodonConfig
 from megalodon_edu.training.log import LogRow
 from megalodon_edu.training.loop import train

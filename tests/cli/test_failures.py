@@ -8,7 +8,7 @@ import torch
 from megalodon_edu import cli
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.files import require_folder
-from megalodon_edu.json_file import save_json
+from megalodon_edu.measure.json_file import save_json
 
 
 def test_a_full_memory_gets_a_remedy():
