@@ -8,10 +8,11 @@ from megalodon_edu.cli.devices import add_backend, chosen_device
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.scoring import evaluate_with_bar
 from megalodon_edu.cli.texts import DATA_HELP, texts
-from megalodon_edu.cli.trained import CHECKPOINT_HELP, load_trained
+from megalodon_edu.cli.trained import CHECKPOINT_HELP
 from megalodon_edu.data import SPLITS
 from megalodon_edu.training.evaluation import Evaluation
 from megalodon_edu.training.options import PRECISIONS
+from megalodon_edu.training.trained import load_trained
 
 HELP = "score a trained model: bits per byte of held-out text"
 

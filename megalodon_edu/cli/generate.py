@@ -13,7 +13,7 @@ import torch
 from megalodon_edu.cli.devices import add_backend, chosen_device
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.files import read_file
-from megalodon_edu.cli.trained import CHECKPOINT_HELP, load_trained
+from megalodon_edu.cli.trained import CHECKPOINT_HELP
 from megalodon_edu.data import START, to_tokens
 from megalodon_edu.models import (
     LanguageModel,
@@ -24,6 +24,7 @@ from megalodon_edu.models import (
     state_bytes,
     transformer_state_bytes,
 )
+from megalodon_edu.training.trained import load_trained
 
 HELP = "write text with a trained model, byte by byte"
 

@@ -29,12 +29,17 @@ def pretrained(name: str, backend: str = "auto") -> Megalodon:
     """
     require_choice("name", name, pretrained_names())
     folder, about = recordings.recording(name)
+    model = Megalodon(MegalodonConfig.from_dict(about["config"]), backend=backend)
+    model.load_state_dict(read_weights(folder))
+    return model.eval()
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Every parameter by its name, from all shards in the folder; empty where there are none."""
     weights: dict[str, torch.Tensor] = {}
     for shard in _shards(folder):
         weights |= load_file(shard)
-    model = Megalodon(MegalodonConfig.from_dict(about["config"]), backend=backend)
-    model.load_state_dict(weights)
-    return model.eval()
+    return weights
 
 
 def _shards(folder: Path) -> list[Path]:
