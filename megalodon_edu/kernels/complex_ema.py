@@ -19,8 +19,9 @@ same walk, with V and W exchanged, does it:
 
     dx = Kᵀ dy + Re(Wᵀ g')      g = conj(q^T) g' + Vᵀ dy
 
-A last walk, forwards, carries h and z = ∂h/∂q, z' = q^T z + T q^(T-1) h + ∂W/∂q x, and sums x ⊗ dy, h ⊗ dy and
-z ⊗ dy over chunks: the gradients of K and V, and, through z, that of q. What follows a segment enters once, at its end.
+A last walk, forwards, carries h and its derivative z = ∂h/∂(T log q), which obeys z' = q^T (z + h) + D x with
+D_s = (T-1-s)/T W_s, and sums x ⊗ dy, h ⊗ dy and z ⊗ dy over chunks: the gradients of K and V, and, through z, that of
+q. What follows a segment enters once, at its end.
 p needs no sum of its own: conj(g') W x = conj(g') (h' - q^T h), so the sum over all chunks of a sequence is that of
 Re(V h) dy, plus conj(g) h after the last chunk, less that before the first. One more kernel takes all this to alpha,
 delta, theta, eta and skip. Every sum has a fixed order: the same input gives the same bits.
@@ -98,7 +99,7 @@ def _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES: t
     theta = tl.load(theta_ptr + at, exists, 0.0).to(tl.float64)
     eta_r = tl.load(eta_ptr + 2 * at, exists, 0.0).to(tl.float64)
     eta_i = tl.load(eta_ptr + 2 * at + 1, exists, 0.0).to(tl.float64)
-    decay = tl.maximum(1 - alpha * delta, 1e-200)  # its logarithm must be finite; the square is 0 again
+    decay = tl.maximum(1 - alpha * delta, 1e-20)  # 0 or ≥ 1e-16; instead of 0, what float32 and a logarithm can hold
     return alpha, delta, decay, theta, eta_r, eta_i
 
 
@@ -128,21 +129,15 @@ def _matrices_kernel(
     write_ptr,
     across_ptr,
     jump_ptr,
-    write_slope_ptr,
-    across_slope_ptr,
     steps,
     jump_steps,
     CHANNELS: tl.constexpr,
     MODES: tl.constexpr,
     PHASE: tl.constexpr,
-    SLOPES: tl.constexpr,
     TILE_MODES: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """K's first column (lags), V (read), W (write), q^steps (across) and q^jump_steps (jump) of one channel.
-
-    SLOPES: the derivatives of W and q^steps by q, too.
-    """
+    """K's first column (lags), V (read), W (write), q^steps (across) and q^jump_steps (jump) of one channel."""
     channel = tl.program_id(0).to(tl.int64)
     n, e = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     alpha, _, decay, theta, eta_r, eta_i = _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES)
@@ -169,16 +164,6 @@ def _matrices_kernel(
     _store_state(across_ptr, at, None, power_r, power_i, CHANNELS * TILE_MODES)
     power_r, power_i = _power(decay, theta, jump_steps.to(tl.float64))
     _store_state(jump_ptr, at, None, power_r, power_i, CHANNELS * TILE_MODES)
-
-    if SLOPES:
-        power_r, power_i = _powers(q_r, q_i, tl.maximum(e - 1, 0)[None, :], CHUNK)
-        if PHASE:
-            power_r, power_i = _times(power_r, power_i, tl.cos(theta), tl.sin(theta))
-        scale = tl.where(inside, alpha * e[None, :], 0.0)  # ∂(p q^e)/∂q = e p q^(e-1)
-        slope_at = at * CHUNK + step
-        _store_state(write_slope_ptr, slope_at, None, scale * power_r, scale * power_i, CHANNELS * TILE_MODES * CHUNK)
-        power_r, power_i = _power(decay, theta, steps.to(tl.float64) - 1)
-        _store_state(across_slope_ptr, at, None, steps * power_r, steps * power_i, CHANNELS * TILE_MODES)
 
 
 @triton.jit
@@ -224,7 +209,7 @@ def _load_matrix(
     CHUNK: tl.constexpr,
     BY_TIME: tl.constexpr,
 ):
-    """Both parts of V or W, (channel, t, n) if BY_TIME, or else of V, W or its slope, (channel, n, t)."""
+    """Both parts of V or W, (channel, t, n) if BY_TIME, or else (channel, n, t)."""
     n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     imaginary = CHANNELS * (TILE_MODES * CHUNK)
     inner = 2 * imaginary + t[:, None] * TILE_MODES + n[None, :] if BY_TIME else n[:, None] * CHUNK + t[None, :]
@@ -428,8 +413,6 @@ def _sums_kernel(
     grad_y_ptr,
     write_ptr,
     across_ptr,
-    write_slope_ptr,
-    across_slope_ptr,
     starts_ptr,
     grad_ends_ptr,
     grad_before_ptr,
@@ -453,25 +436,26 @@ def _sums_kernel(
     TILE_COLUMNS: tl.constexpr,
     WHOLE: tl.constexpr,
 ):
-    """Walk forwards with h and z = ∂h/∂q, and sum x ⊗ dy, h ⊗ dy and z ⊗ dy over the columns and chunks of a program.
+    """Walk forwards with h and z = ∂h/∂(T log q), and sum x ⊗ dy, h ⊗ dy and z ⊗ dy.
 
-    `sum_ends` gets what happens at the ends: conj(g) z of every segment, and conj(g) h after the last step of a
-    sequence less that before its first.
+    The sums are over the columns and chunks of a program; z starts at 0 in every segment. `sum_ends` gets what happens
+    at the ends: conj(g) z of every segment, and conj(g) h after the last step of a sequence less that before its first.
     """
     channel, is_channel, column, is_column, n = _place(
         CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
     )
     # States are (channel, n, column) here: so they are ready to be multiplied by dy, without being turned.
     write_r, write_i = _load_matrix(write_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, False)  # channel n t
-    grows_r, grows_i = _load_matrix(write_slope_ptr, channel, is_channel, CHANNELS, TILE_MODES, CHUNK, False)
+    steps = tl.minimum(end - first, CHUNK)
+    part = ((steps - 1 - tl.arange(0, CHUNK)) / steps)[None, None, :]  # of the chunk that follows a step
+    grows_r, grows_i = (part * write_r).to(OPERAND), (part * write_i).to(OPERAND)  # D
     mode_at = channel[:, None, None] * TILE_MODES + n[None, :, None]
     across_r, across_i = _load_state(across_ptr, mode_at, is_channel[:, None, None], CHANNELS * TILE_MODES)
-    turns_r, turns_i = _load_state(across_slope_ptr, mode_at, is_channel[:, None, None], CHANNELS * TILE_MODES)
     state_at = (column.to(tl.int64)[None, None, :] * (2 * CHANNELS) + channel[:, None, None]) * TILE_MODES
     state_at += n[None, :, None]
     has_state = is_column[None, None, :] & is_channel[:, None, None]
     state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)
-    slope_r = tl.zeros((TILE_CHANNELS, TILE_MODES, TILE_COLUMNS), tl.float32)  # z is 0 where a segment starts
+    slope_r = tl.zeros((TILE_CHANNELS, TILE_MODES, TILE_COLUMNS), tl.float32)
     slope_i = tl.zeros((TILE_CHANNELS, TILE_MODES, TILE_COLUMNS), tl.float32)
     sum_toeplitz = tl.zeros((TILE_CHANNELS, CHUNK, CHUNK), tl.float32)
     sum_state_r = tl.zeros((TILE_CHANNELS, TILE_MODES, CHUNK), tl.float32)
@@ -491,12 +475,13 @@ def _sums_kernel(
         sum_state_i = tl.dot(state_i.to(OPERAND), grad_y, sum_state_i, input_precision=PRECISION)
         sum_slope_r = tl.dot(slope_r.to(OPERAND), grad_y, sum_slope_r, input_precision=PRECISION)
         sum_slope_i = tl.dot(slope_i.to(OPERAND), grad_y, sum_slope_i, input_precision=PRECISION)
-        new_slope_r = across_r * slope_r - across_i * slope_i + turns_r * state_r - turns_i * state_i
-        new_slope_i = across_r * slope_i + across_i * slope_r + turns_r * state_i + turns_i * state_r
+        new_r, new_i = _times(across_r, across_i, state_r, state_i)
+        new_slope_r = new_r + across_r * slope_r - across_i * slope_i
+        new_slope_i = new_i + across_r * slope_i + across_i * slope_r
         new_slope_r = tl.dot(grows_r, x, new_slope_r, input_precision=PRECISION)
         new_slope_i = tl.dot(grows_i, x, new_slope_i, input_precision=PRECISION)
-        new_r = tl.dot(write_r, x, across_r * state_r - across_i * state_i, input_precision=PRECISION)
-        new_i = tl.dot(write_i, x, across_r * state_i + across_i * state_r, input_precision=PRECISION)
+        new_r = tl.dot(write_r, x, new_r, input_precision=PRECISION)
+        new_i = tl.dot(write_i, x, new_i, input_precision=PRECISION)
         if WHOLE:
             slope_r, slope_i, state_r, state_i = new_slope_r, new_slope_i, new_r, new_i
         else:
@@ -536,7 +521,7 @@ def _through_power(decay, exponent, phase, power_r, power_i, grad_r, grad_i):
     return tl.sum(grad_decay, 1, keep_dims=True), tl.sum(grad_angle, 1, keep_dims=True)
 
 
-@triton.jit(do_not_specialize=["groups"])
+@triton.jit(do_not_specialize=["groups", "steps"])
 def _coefficient_gradients_kernel(
     alpha_ptr,
     delta_ptr,
@@ -552,6 +537,7 @@ def _coefficient_gradients_kernel(
     grad_eta_ptr,
     grad_skip_ptr,
     groups,
+    steps,
     CHANNELS: tl.constexpr,
     MODES: tl.constexpr,
     PHASE: tl.constexpr,
@@ -609,13 +595,13 @@ def _coefficient_gradients_kernel(
     more_decay, more_theta = _through_power(decay, exponent + 1, 0, later_r, later_i, grad_r, grad_i)
     grad_decay, grad_theta = grad_decay + more_decay, grad_theta + more_theta
 
-    # From q to the states, through z: dΦ = Re(slope dq), dq = e^(iθ) d|q| + i q dθ.
+    # From q to the states, through z: dΦ = Re(slope T d log q), d log q = d|q| / |q| + i dθ.
     read_r, read_i = _times(eta_r, eta_i, later_r, later_i)
     slope_r, slope_i = _times(read_r, read_i, slope_r, slope_i)
     slope_r = tl.sum(slope_r, 1, keep_dims=True) + end_r
     slope_i = tl.sum(slope_i, 1, keep_dims=True) + end_i
-    grad_decay += slope_r * turn_r - slope_i * turn_i
-    grad_theta -= slope_r * q_i + slope_i * q_r
+    grad_decay += steps * slope_r / decay
+    grad_theta -= steps * slope_i
 
     # From p to the states: dΦ = Re(flow dp / p), and what flows in is what flows out.
     state_r, state_i = _times(read_r, read_i, state_r, state_i)
@@ -667,8 +653,6 @@ class Matrices(NamedTuple):
     write: Float[Tensor, "order part channel mode_chunk"]
     across: Float[Tensor, "part channel mode"]
     jump: Float[Tensor, "part channel mode"]
-    write_slope: Float[Tensor, "part channel mode_chunk"] | None
-    across_slope: Float[Tensor, "part channel mode"] | None
 
 
 def _pieces(x: Tensor) -> list[Piece]:
@@ -740,7 +724,7 @@ class _Launches:
     def walk_grid(self) -> tuple[int, int]:
         return triton.cdiv(self.channels, self.tile_channels), self.groups
 
-    def matrices(self, slopes: bool = False) -> Matrices:
+    def matrices(self) -> Matrices:
         operand = torch.bfloat16 if self.narrow else torch.float32
         inner, modes = (2, 2, self.channels, self.padded_modes * self.chunk), (2, self.channels, self.padded_modes)
         made = Matrices(
@@ -749,8 +733,6 @@ class _Launches:
             self.empty(*inner, dtype=operand),
             self.empty(*modes),
             self.empty(*modes),
-            self.empty(*inner[1:], dtype=operand) if slopes else None,
-            self.empty(*modes) if slopes else None,
         )
         alpha, delta, theta, eta, skip = self.coefficients
         jump_steps = self.piece.per_segment * self.chunk
@@ -760,7 +742,6 @@ class _Launches:
             CHANNELS=self.channels,
             MODES=self.modes,
             PHASE=int(self.phase),
-            SLOPES=slopes,
             TILE_MODES=self.padded_modes,
             CHUNK=self.chunk,
             num_warps=2,
@@ -805,7 +786,7 @@ class _Launches:
         grad_before: Tensor,
     ) -> list[Tensor]:
         """Fill grad_x and grad_before (of the incoming state); return the gradients of the coefficients."""
-        matrices = self.matrices(slopes=True)
+        matrices = self.matrices()
         grad_ends = torch.empty_like(starts)
         self.starts(grad_y, matrices, grad_after, grad_ends, reverse=True)
         self.walk(grad_y, grad_x, matrices, grad_ends, grad_before, reverse=True)
@@ -813,7 +794,7 @@ class _Launches:
         sum_state, sum_slope, sum_ends = self.empty(*inner), self.empty(*inner), self.empty(inner[0], 4, *inner[2:4])
         sum_toeplitz = self.empty(self.groups, self.channels, self.chunk, self.chunk)
         _sums_kernel[self.walk_grid()](
-            *(x, grad_y, matrices.write, matrices.across, matrices.write_slope, matrices.across_slope),
+            *(x, grad_y, matrices.write, matrices.across),
             *(starts, grad_ends, torch.view_as_real(grad_before)),
             *(sum_toeplitz, sum_state, sum_slope, sum_ends, *self.span()),
             **self.options(TILES.sums_warps),
@@ -824,7 +805,7 @@ class _Launches:
         _coefficient_gradients_kernel[(self.channels,)](
             *(alpha, delta, theta, torch.view_as_real(eta), sum_toeplitz, sum_state, sum_slope, sum_ends),
             *(grad_alpha, grad_delta, grad_theta, torch.view_as_real(grad_eta), grad_skip),
-            self.groups,
+            *(self.groups, self.piece.steps),
             CHANNELS=self.channels,
             MODES=self.modes,
             PHASE=int(self.phase),
