@@ -9,6 +9,7 @@ from megalodon_edu.explorers.normalized_attention import NormalizedAttentionExpl
 from megalodon_edu.explorers.receptive_field import ReceptiveFieldExplorer
 from megalodon_edu.explorers.residuals import ResidualExplorer
 from megalodon_edu.explorers.roofline import RooflineExplorer
+from megalodon_edu.explorers.run_browser import RunBrowserExplorer
 from megalodon_edu.explorers.streaming_state import StreamingStateExplorer
 from megalodon_edu.explorers.tile_stepper import TileStepperExplorer
 from megalodon_edu.explorers.timestep_norm import TimestepNormExplorer
@@ -23,6 +24,7 @@ __all__ = [
     "ReceptiveFieldExplorer",
     "ResidualExplorer",
     "RooflineExplorer",
+    "RunBrowserExplorer",
     "StreamingStateExplorer",
     "TileStepperExplorer",
     "TimestepNormExplorer",

@@ -82,6 +82,27 @@ class Switch(Choice):
         return value
 
 
+class Subset(Choice):
+    """Some of a few words, at least one. Its ends: the first word alone, and all of them."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(list(words), [list(words[:1]), list(words)])
+        self.words = list(words)
+
+    def make_dynamic_default(self) -> list[str]:
+        """All words, in a fresh list for every explorer."""
+        return list(self.words)
+
+    def validate(self, obj: Any, value: Any) -> list[str]:
+        """The words in their own order, or ValueError."""
+        name, words = self.name or "value", ", ".join(self.words)
+        if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+            raise ValueError(f"{name} must be a list of at least one of {words}, got {value!r}")
+        for word in value:
+            require_choice(name, word, self.words)
+        return [word for word in self.words if word in value]
+
+
 Control = Range | Choice
 
 

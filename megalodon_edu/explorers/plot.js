@@ -140,6 +140,29 @@ const plot = (() => {
       const closed = [[points[0][0], zero], ...points, [points[points.length - 1][0], zero]];
       return svg("path", { d: `${pathData(closed)}Z`, class: "mx-area", style: `fill:${colour(mark.colour)}` });
     },
+    // The area between two lines: `points` are [x, low, high].
+    band(mark, { x, y }) {
+      const edge = (side) => mark.points.map((point) => [x(point[0]), y(point[side])]);
+      const d = `${pathData([...edge(1), ...edge(2).reverse()])}Z`;
+      return svg("path", { d, "data-series": mark.name, class: "mx-area mx-band", style: `fill:${colour(mark.colour)}` });
+    },
+    // A name to the right of each place [x, y], moved up or down where it would touch another, with a line to its place.
+    labels(mark, { x, y, top, bottom }) {
+      const boxes = mark.entries.map((entry) => ({ ...entry, x: x(entry.x), y: y(entry.y), width: textWidth(entry.label) + 16 }));
+      return svg(
+        "g",
+        { "aria-hidden": "true" },
+        spread(boxes, [top, bottom]).map((box) => {
+          const lead = `M${rounded(box.x + 3)},${rounded(box.from)}L${rounded(box.x + 12)},${rounded(box.y)}`;
+          return svg(
+            "g",
+            { "data-label": box.label },
+            svg("path", { d: lead, class: "mx-line", style: `stroke:${colour(box.colour)};stroke-width:1.5` }),
+            svg("text", { x: box.x + 15, y: box.y, "dominant-baseline": "central", class: "mx-mark-label" }, box.label),
+          );
+        }),
+      );
+    },
     stems(mark, { x, y }) {
       const zero = y(0);
       const stems = mark.points.map(([a, b]) => `M${rounded(x(a))},${rounded(zero)}V${rounded(y(b))}`).join("");
@@ -207,6 +230,35 @@ const plot = (() => {
     },
   };
 
+  const LABEL_HEIGHT = 15;
+
+  // Boxes {x, y, width} moved up and down until none covers another; `from` keeps the old y. Boxes that would touch
+  // form a group around the mean of their places; groups that touch are joined. Boxes side by side stay where they are.
+  function spread(boxes, [top, bottom]) {
+    const columns = [];
+    for (const box of [...boxes].sort((a, b) => a.x - b.x)) {
+      const column = columns[columns.length - 1];
+      if (column && box.x < column.right) {
+        column.boxes.push(box);
+        column.right = Math.max(column.right, box.x + box.width);
+      } else columns.push({ boxes: [box], right: box.x + box.width });
+    }
+    const height = (group) => (group.length - 1) * LABEL_HEIGHT;
+    const first = (group) => {
+      const mean = group.reduce((sum, { y }) => sum + y, 0) / group.length;
+      return Math.max(top, Math.min(mean - height(group) / 2, bottom - height(group)));
+    };
+    return columns.flatMap((column) => {
+      const groups = [];
+      for (const box of column.boxes.sort((a, b) => a.y - b.y)) {
+        groups.push([box]);
+        const touch = ([upper, lower]) => first(upper) + height(upper) + LABEL_HEIGHT > first(lower);
+        while (groups.length > 1 && touch(groups.slice(-2))) groups.push([...groups.splice(-2)].flat());
+      }
+      return groups.flatMap((group) => group.map((box, index) => ({ ...box, from: box.y, y: first(group) + index * LABEL_HEIGHT })));
+    });
+  }
+
   // Text near a point, turned to the side where it is not cut.
   function placedText(text, x, y, [left, right]) {
     const anchor = x < left + 60 ? "start" : x > right - 60 ? "end" : "middle";
@@ -265,41 +317,41 @@ const plot = (() => {
     return group;
   }
 
-  function legend(entries) {
-    return html(
-      "ul",
-      { class: "mx-legend" },
-      entries.map(({ label, colour: name, dash, dot }) =>
-        html(
-          "li",
-          {},
-          svg(
-            "svg",
-            { width: 22, height: 10, "aria-hidden": "true" },
-            dot
-              ? svg("circle", { cx: 11, cy: 5, r: 3.5, style: `fill:${colour(name)}` })
-              : svg("path", { d: "M1,5H21", style: `stroke:${colour(name)};stroke-width:2.5`, "stroke-dasharray": dash }),
-          ),
-          label,
-        ),
-      ),
+  // What a series looks like, for a legend.
+  function swatch({ colour: name, dash, dot }) {
+    return svg(
+      "svg",
+      { width: 22, height: 10, class: "mx-key", "aria-hidden": "true" },
+      dot
+        ? svg("circle", { cx: 11, cy: 5, r: 3.5, style: `fill:${colour(name)}` })
+        : svg("path", { d: "M1,5H21", style: `stroke:${colour(name)};stroke-width:2.5`, "stroke-dasharray": dash }),
     );
   }
 
+  function legend(entries) {
+    return html("ul", { class: "mx-legend" }, entries.map((entry) => html("li", {}, swatch(entry), entry.label)));
+  }
+
   // A chart redraws itself at the width it is given, so that text keeps its size on a phone.
-  // `spec()` returns { title, label, legend, axes: {x, y}, marks }; `label` is the chart in words.
-  function chart(spec, { height = 240 } = {}) {
+  // `spec(width)` returns { title, label, legend, axes: {x, y}, marks, right }; `label` is the chart in words, `right`
+  // the room in pixels kept free there. `pointed`, if given, is called with the x under the mouse or the finger.
+  function chart(spec, { height = 240, pointed } = {}) {
     const heading = html("h4", { class: "mx-title" });
     const key = html("div");
-    const canvas = svg("svg", { role: "img", height });
+    let frame = null;
+    const point = ({ clientX }) => {
+      const at = clientX - canvas.getBoundingClientRect().left;
+      if (at >= frame.left - 8 && at <= frame.right + 8) pointed(frame.x.invert(clamp(at, [frame.left, frame.right])));
+    };
+    const canvas = svg("svg", { role: "img", height, ...(pointed && { onpointermove: point, onpointerdown: point }) });
     const node = html("figure", { class: "mx-chart" }, heading, key, canvas);
 
     function draw() {
       const width = Math.max(220, Math.floor(node.clientWidth || 480));
-      const { title, label, legend: entries = [], axes, marks } = spec();
+      const { title, label, legend: entries = [], axes, marks, right = 12 } = spec(width);
       const wanted = { x: makeTicks(axes.x, width / 70), y: makeTicks(axes.y, (height - 70) / 34) };
       const left = Math.max(...wanted.y.map(([, text]) => textWidth(text)), 16) + 12;
-      const frame = { left, right: width - 12, top: 24, bottom: height - 44, width };
+      frame = { left, right: width - right, top: 24, bottom: height - 44, width };
       frame.x = makeScale(axes.x, [frame.left, frame.right]);
       frame.y = makeScale(axes.y, [frame.bottom, frame.top]);
       heading.textContent = title;
@@ -476,5 +528,5 @@ const plot = (() => {
     };
   }
 
-  return { html, svg, number, fixed, tickLabel, clamp, linearScale, logScale, niceDomain, colour, chart, legend, keepKeys, slider, select, checkbox, button, bold, sentence, explorer };
+  return { html, svg, number, fixed, tickLabel, clamp, linearScale, logScale, linearTicks, niceDomain, colour, chart, swatch, legend, textWidth, keepKeys, slider, select, checkbox, button, bold, sentence, explorer };
 })();
