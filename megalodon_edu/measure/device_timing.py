@@ -40,7 +40,7 @@ def median_on_device(
     """Return the median time of a call after `warmup` calls that do not count.
 
     graph=True replays it as a CUDA graph where it can be recorded, that is where it never waits for the device.
-    graph=False, for long work, also leaves the cache as it is. On a CPU only the clock is there.
+    graph=False also leaves the cache as it is. On a CPU only the clock is there.
     """
     require_positive("repeats", repeats)
     require_positive("warmup", warmup)
@@ -93,6 +93,7 @@ def _recorded(function: Callable[[], object]) -> torch.cuda.CUDAGraph | None:
             return None
         finally:
             torch.cuda.set_sync_debug_mode(before)
+    torch.cuda.empty_cache()  # a graph keeps memory of its own
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=torch.cuda.current_stream()):
         function()

@@ -9,7 +9,7 @@ from torch import Tensor
 from megalodon_edu.arguments import require_positive
 from megalodon_edu.measure.timing import Row, median_seconds
 from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer, match_transformer
-from megalodon_edu.training.loop import accumulate_gradient
+from megalodon_edu.training.gradient import accumulate_gradient
 from megalodon_edu.training.optimizer import build_optimizer
 from megalodon_edu.training.options import TrainingOptions
 from megalodon_edu.training.precision import autocast

@@ -25,11 +25,12 @@ from megalodon_edu.training.checkpoint import (
 )
 from megalodon_edu.training.compilation import choose_compile
 from megalodon_edu.training.diagnosis import NonFiniteError, diagnose, first_not_finite
+from megalodon_edu.training.gradient import RecordedGradient, accumulate_gradient, require_parts
 from megalodon_edu.training.interruption import deferred_interrupt
 from megalodon_edu.training.log import LogRow, LogWriter
 from megalodon_edu.training.optimizer import build_optimizer, learning_rate, set_learning_rate
 from megalodon_edu.training.options import TrainingOptions
-from megalodon_edu.training.precision import autocast, choose_precision
+from megalodon_edu.training.precision import choose_precision
 from megalodon_edu.training.windows import RandomWindows, to_device
 
 Ending = Literal["steps", "time", "interrupt"]
@@ -77,11 +78,9 @@ def train(
     gradient or a parameter is no longer finite (the last good checkpoint stays).
     """
     folder = Path(folder)
-    _require_parts(windows.batch, options.accumulate)
+    require_parts(windows.batch, options.accumulate)
     device = next(model.parameters()).device
-    dtype, _ = choose_precision(options.precision, device)
-    # The loss alone is compiled: the model keeps its names, and looks at pieces of any length run as they are.
-    loss_of = compile_loss(model.loss) if choose_compile(options.compile, device)[0] else model.loss
+    gradient = _gradient(model, options, device)
     optimizer = build_optimizer(model, options)
     described = windows.description()
     done, seconds_before, saved = 0, 0.0, None
@@ -105,19 +104,21 @@ def train(
         tqdm(total=options.steps, initial=done, unit="step", mininterval=0.5, disable=not progress_bar) as bar,
     ):
         ended = _ending(options, done, seconds, interrupted=False)
+        batch = to_device(windows(done), device)
         while ended is None:
             spent = seconds / options.max_seconds if options.max_seconds else 0.0
             rate = learning_rate(done, max(done / options.steps, spent), options)
             set_learning_rate(optimizer, rate)
             torch.manual_seed(windows.seed * 1_000_003 + done)
-            batch = to_device(windows(done), device)
             try:
-                loss = accumulate_gradient(model, batch, options.accumulate, dtype, loss_of)
+                mean = gradient(batch)
             except ValueError as error:  # after an update that went too far, an operator may refuse a parameter
                 if done == first and first_not_finite(model) is None:
                     raise
                 raise diagnose(model, done + 1, f"an operator refused a value ({error})", rate, saved) from error
-            norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip).item()
+            length = nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+            batch = to_device(windows(done + 1), device)  # while a GPU is still at work
+            loss, norm = mean.item(), length.item()  # the host waits here, once a step
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 symptom = f"the loss is {loss:.4g} and the gradient's norm {norm:.4g}"
                 raise diagnose(model, done + 1, symptom, rate, saved)
@@ -144,6 +145,19 @@ def train(
     return TrainingResult(done, seconds, ended, saved)
 
 
+def _gradient(model: LanguageModel, options: TrainingOptions, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What leaves a batch's gradient in the parameters and returns its loss: compiled and recorded where that pays.
+
+    The loss alone is compiled: the model keeps its names, and looks at pieces of any length run as they are.
+    """
+    dtype, _ = choose_precision(options.precision, device)
+    compiled, _ = choose_compile(options.compile, device)
+    loss_of = compile_loss(model.loss) if compiled else model.loss
+    if compiled and device.type == "cuda":
+        return RecordedGradient(model, options.accumulate, dtype, loss_of)
+    return lambda batch: accumulate_gradient(model, batch, options.accumulate, dtype, loss_of)
+
+
 def _ending(options: TrainingOptions, done: int, seconds: float, interrupted: bool) -> Ending | None:
     """Say why the run is to end here, if it is. Ctrl-C counts first: whoever pressed it wants no work after it."""
     if interrupted:
@@ -153,36 +167,6 @@ def _ending(options: TrainingOptions, done: int, seconds: float, interrupted: bo
     if options.max_seconds is not None and seconds >= options.max_seconds:
         return "time"
     return None
-
-
-def accumulate_gradient(
-    model: LanguageModel,
-    batch: Tensor,
-    parts: int,
-    dtype: torch.dtype,
-    loss_of: Callable[[Tensor], Tensor] | None = None,
-) -> float:
-    """Leave the gradient of the batch's mean loss in the parameters, part after part; return the loss.
-
-    `loss_of` is the model's loss, compiled perhaps; None: `model.loss`.
-    Raises ValueError unless the batch can be cut into that many equal parts.
-    """
-    _require_parts(len(batch), parts)
-    model.train()
-    model.zero_grad(set_to_none=True)
-    loss_of = model.loss if loss_of is None else loss_of
-    total = torch.zeros((), device=batch.device)
-    for part in batch.chunk(parts):
-        with autocast(dtype, batch.device):
-            loss = loss_of(part) / parts
-        loss.backward()
-        total += loss.detach()
-    return total.item()
-
-
-def _require_parts(batch: int, parts: int) -> None:
-    if batch % parts:
-        raise ValueError(f"accumulate must divide the batch of {batch} windows, got {parts}")
 
 
 def _require_same_run(path: Path, earlier: TrainingState, options: TrainingOptions, windows: dict[str, Any]) -> None:

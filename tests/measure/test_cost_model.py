@@ -18,7 +18,7 @@ from megalodon_edu.models import (
     match_transformer,
     state_bytes,
 )
-from megalodon_edu.training.loop import accumulate_gradient
+from megalodon_edu.training.gradient import accumulate_gradient
 
 TINY = MegalodonConfig.preset("tiny")
 PLAIN = replace(TINY, swiglu=False, num_heads=2, num_layers=3, chunk_size=64, rescale_nffn=True, share_emb=True)

@@ -9,8 +9,9 @@ from tiny_models import build_megalodon, build_transformer
 
 from megalodon_edu.training.checkpoint import checkpoints, load_checkpoint
 from megalodon_edu.training.diagnosis import NonFiniteError
+from megalodon_edu.training.gradient import accumulate_gradient
 from megalodon_edu.training.log import read_log
-from megalodon_edu.training.loop import accumulate_gradient, train
+from megalodon_edu.training.loop import train
 from megalodon_edu.training.windows import RandomWindows
 
 
@@ -132,7 +133,7 @@ def test_a_run_in_another_thread_leaves_ctrl_c_alone(megalodon, windows, options
 def test_parts_of_a_batch_add_up_to_its_gradient(windows):
     whole, parts = build_megalodon().double(), build_megalodon().double()
     batch = windows(0)
-    losses = [accumulate_gradient(m, batch, n, torch.float32) for m, n in ((whole, 1), (parts, 4))]
+    losses = [accumulate_gradient(m, batch, n, torch.float32).item() for m, n in ((whole, 1), (parts, 4))]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-7)
