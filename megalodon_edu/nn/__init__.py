@@ -5,7 +5,7 @@ from megalodon_edu.nn.blocks import PostNormBlock, PreNormBlock, TwoHopBlock
 from megalodon_edu.nn.ema import ComplexEMA, DampedEMA
 from megalodon_edu.nn.feed_forward import FeedForward
 from megalodon_edu.nn.mega import MegaGatedAttention, MegaGatedAttentionState
-from megalodon_edu.nn.norms import LayerNorm, RMSNorm, TimestepNorm
+from megalodon_edu.nn.norms import LayerNorm, RMSNorm, TimestepDecayNorm, TimestepNorm
 from megalodon_edu.ops.attention import AttentionCache
 from megalodon_edu.ops.timestep_norm import TimestepNormState
 
@@ -22,6 +22,7 @@ __all__ = [
     "PostNormBlock",
     "PreNormBlock",
     "RMSNorm",
+    "TimestepDecayNorm",
     "TimestepNorm",
     "TimestepNormState",
     "TwoHopBlock",

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from megalodon_edu.arguments import (
     require_above_zero,
+    require_choice,
     require_divisor,
     require_floating,
     require_instance,
@@ -15,7 +16,17 @@ from megalodon_edu.arguments import (
 from megalodon_edu.nn.backend import choose, full_precision, uses_triton
 from megalodon_edu.ops.layer_norm import layer_norm, rms_norm
 from megalodon_edu.ops.recurrence import working_dtype
+from megalodon_edu.ops.timestep_decay_norm import (
+    MEAN_DECAY,
+    VAR_DECAY,
+    require_decays,
+    timestep_decay_norm_parallel,
+    timestep_decay_norm_reference,
+)
 from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_parallel, timestep_norm_reference
+
+NORMS = ("timestep", "layer", "decay")
+"""What may stand where Megalodon has its Timestep Norm, see `make_norm`."""
 
 MOST_FEATURES = 16_384
 """Of a row that the kernels of RMSNorm and LayerNorm take."""
@@ -119,6 +130,79 @@ class TimestepNorm(nn.Module):
             state = self.initial_state(x)
         with full_precision(x):
             return face(x, self.weight, self.bias, self.groups, state, padding_mask, self.eps)
+
+
+class TimestepDecayNorm(nn.Module):
+    """Gecko's timestep decay norm (arXiv:2601.06463): Timestep Norm with statistics that fade in time.
+
+    It has Timestep Norm's parameters, names and state, so weights trained with one load into the other. There is no
+    Triton kernel: every backend but "reference" takes the torch face.
+    """
+
+    def __init__(
+        self,
+        model_dim: int,
+        groups: int,
+        mean_decay: float = MEAN_DECAY,
+        var_decay: float = VAR_DECAY,
+        eps: float = 1e-5,
+        backend: str = "auto",
+    ):
+        super().__init__()
+        require_divisor("groups", groups, "model_dim", model_dim)
+        if groups == model_dim:
+            raise ValueError(
+                f"groups must be smaller than model_dim, got {groups} for both: a group of one feature has no variance"
+            )
+        require_decays(mean_decay, var_decay)
+        require_above_zero("eps", eps)
+        self.backend = choose(backend)
+        self.model_dim, self.groups, self.eps = model_dim, groups, eps
+        self.mean_decay, self.var_decay = mean_decay, var_decay
+        self.weight = nn.Parameter(torch.zeros(model_dim))
+        self.bias = nn.Parameter(torch.zeros(model_dim))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time channel"],
+        state: TimestepNormState | None = None,
+        padding_mask: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time channel"], TimestepNormState]:
+        """y and the last state. Errors as `ops.timestep_decay_norm.timestep_decay_norm_reference`."""
+        face = timestep_decay_norm_reference if self.backend == "reference" else timestep_decay_norm_parallel
+        require_tensor("x", x, "batch time channel", channel=self.model_dim)
+        decays = self.mean_decay, self.var_decay
+        with full_precision(x):
+            return face(x, self.weight, self.bias, self.groups, *decays, state, padding_mask, self.eps)
+
+
+def make_norm(
+    kind: str,
+    model_dim: int,
+    groups: int,
+    mean_decay: float = MEAN_DECAY,
+    var_decay: float = VAR_DECAY,
+    backend: str = "auto",
+) -> TimestepNorm | TimestepDecayNorm | LayerNorm:
+    """The norm of that kind: "timestep" Megalodon's, "decay" Gecko's with these decays, "layer" a LayerNorm.
+
+    All have the same two parameters. LayerNorm has no groups and no memory. Raises ValueError for another kind.
+    """
+    require_choice("norm", kind, NORMS)
+    if kind == "layer":
+        return LayerNorm(model_dim, backend=backend)
+    if kind == "decay":
+        return TimestepDecayNorm(model_dim, groups, mean_decay, var_decay, backend=backend)
+    return TimestepNorm(model_dim, groups, backend=backend)
+
+
+def run_norm(
+    norm: TimestepNorm | TimestepDecayNorm | LayerNorm,
+    x: Float[Tensor, "batch time channel"],
+    state: TimestepNormState | None,
+) -> tuple[Float[Tensor, "batch time channel"], TimestepNormState | None]:
+    """y and the last state, None for LayerNorm."""
+    return (norm(x), None) if isinstance(norm, LayerNorm) else norm(x, state)
 
 
 def _runs_alone(backend: str, x: Tensor) -> bool:
