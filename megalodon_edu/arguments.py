@@ -51,15 +51,18 @@ def require_finite(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} must be finite, got {count} infinite or NaN of {value.numel()}; find what made them")
 
 
-def require_state(name: str, value: object, kind: Any) -> None:
-    """Raise TypeError unless the value is a state of that kind, a NamedTuple, with all its parts."""
+def require_state(name: str, value: object, kind: Any, without: Collection[str] = ()) -> None:
+    """Raise TypeError unless the value is a state of that kind, a NamedTuple, with all parts but `without`."""
     if not isinstance(value, kind):
         raise TypeError(
             f"{name} must be None or {kind.__name__}, got {type(value).__name__}; "
             "pass the state that the previous call of the same module returned"
         )
-    if missing := [field for field, part in zip(kind._fields, value, strict=True) if part is None]:
-        raise TypeError(f"{name}.{missing[0]} is None; pass the whole state that the previous call returned")
+    for field, part in zip(kind._fields, value, strict=True):
+        if part is None and field not in without:
+            raise TypeError(f"{name}.{field} is None; pass the whole state that the previous call returned")
+        if part is not None and field in without:
+            raise TypeError(f"{name}.{field} must be None, for this module has no such part; pass its own state")
 
 
 def require_instance(name: str, value: object, kind: type, remedy: str) -> None:

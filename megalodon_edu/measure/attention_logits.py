@@ -29,6 +29,8 @@ def attention_statistics(model: Megalodon, tokens: Int[Tensor, "batch time"]) ->
     if not isinstance(model, Megalodon):
         raise TypeError(f"model must be a Megalodon, whose attention is known here, got {type(model).__name__}")
     require_tensor("tokens", tokens, "batch time")
+    if not model.config.attention:
+        raise ValueError("model has attention=False: there are no logits to look at; take one with attention")
     chunk = model.config.chunk_size
     if chunk < 2 or tokens.shape[1] == 0 or tokens.shape[1] % chunk:
         raise ValueError(
@@ -61,9 +63,7 @@ def attention_entropy(logits: Logits) -> Float[Tensor, "... query"]:
 
 def attention_logits(module: NormalizedAttention, x: Float[Tensor, "batch time channel"]) -> Logits:
     """q·k of all pairs inside each chunk, (batch, chunk, head, query, key); x fills whole chunks."""
-    normal, _ = module.timenorm(x)
-    mx, _ = module.cema(normal)
-    q, k = module.queries_and_keys(module.rmsnorm(mx), held=0)
+    q, k = module.queries_and_keys(module.averaged(x)[1], held=0)
     q, k = (t.unflatten(1, (-1, module.chunk_size)) for t in (q, k))
     return torch.einsum("b c t h d, b c s h d -> b c h t s", q, k)
 

@@ -12,6 +12,10 @@ from megalodon_edu.arguments import (
     require_instance,
     require_positive,
 )
+from megalodon_edu.nn.attention import EMAS
+from megalodon_edu.nn.blocks import RESIDUALS
+from megalodon_edu.nn.norms import NORMS
+from megalodon_edu.ops.timestep_decay_norm import MEAN_DECAY, VAR_DECAY, require_decays
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,12 @@ class ModelConfig:
 class MegalodonConfig(ModelConfig):
     """Sizes of Megalodon. z_dim is the query/key width and value_dim the value width over all heads; cema_ndim the
     complex modes per channel; norm_num_groups the feature groups of Timestep Norm; rescale_nffn scales each
-    feed-forward update by a learnable number per feature that starts at 0.1 · 0.5^layer. normalize_z=False leaves out
-    the norm on the shared queries and keys, for comparison (see `nn.NormalizedAttention`).
+    feed-forward update by a learnable number per feature that starts at 0.1 · 0.5^layer.
+
+    The fields from normalize_z on change or leave out a part, for comparison; their defaults are Megalodon.
+    normalize_z, ema, attention: see `nn.NormalizedAttention`.  norm: of the blocks and at the end, see
+    `nn.norms.make_norm`, with norm_mean_decay and norm_var_decay where it is "decay".  residual: "two-hop", or
+    "pre-norm", the usual two residuals.
     """
 
     z_dim: int = 64
@@ -73,13 +81,22 @@ class MegalodonConfig(ModelConfig):
     swiglu: bool = False
     rescale_nffn: bool = False
     normalize_z: bool = True
+    ema: str = "complex"
+    norm: str = "timestep"
+    norm_mean_decay: float = MEAN_DECAY
+    norm_var_decay: float = VAR_DECAY
+    residual: str = "two-hop"
+    attention: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("z_dim", "value_dim", "cema_ndim", "chunk_size", "norm_num_groups"):
             require_positive(name, getattr(self, name))
-        for name in ("swiglu", "rescale_nffn", "normalize_z"):
+        for name in ("swiglu", "rescale_nffn", "normalize_z", "attention"):
             require_bool(name, getattr(self, name))
+        for name, choices in (("ema", EMAS), ("norm", NORMS), ("residual", RESIDUALS)):
+            require_choice(name, getattr(self, name), choices)
+        require_decays(self.norm_mean_decay, self.norm_var_decay)
         for name in ("z_dim", "value_dim"):
             require_divisor("num_heads", self.num_heads, name, getattr(self, name))
         if (self.z_dim // self.num_heads) % 2:
@@ -103,15 +120,19 @@ class MegalodonConfig(ModelConfig):
 @dataclass(frozen=True)
 class TransformerConfig(ModelConfig):
     """Sizes of the Llama-style baseline. kv_heads < num_heads shares keys and values (GQA); context_size is the longest
-    sequence it is trained and scored on.
+    sequence it is trained and scored on. `window` lets every token attend to the last so many tokens only, itself among
+    them, which bounds the cache; None: to all before it.
     """
 
     kv_heads: int = 1
     context_size: int = 2048
+    window: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_positive("context_size", self.context_size)
+        if self.window is not None:
+            require_positive("window", self.window)
         require_divisor("kv_heads", self.kv_heads, "num_heads", self.num_heads)
         if self.model_dim % self.num_heads or (self.model_dim // self.num_heads) % 2:
             raise ValueError(

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from megalodon_edu.arguments import require_bool, require_instance, require_integers, require_positive, require_tensor
+from megalodon_edu.models.config import MegalodonConfig
 from megalodon_edu.models.language_model import LanguageModel, ModelState
 from megalodon_edu.models.megalodon import Megalodon
 from megalodon_edu.models.transformer import KVCache, Transformer
@@ -31,6 +32,7 @@ from megalodon_edu.nn import (
     NormalizedAttentionState,
     TimestepNorm,
     TimestepNormState,
+    TwoHopBlock,
 )
 from megalodon_edu.nn.backend import uses_triton
 from megalodon_edu.ops.recurrence import working_dtype
@@ -51,17 +53,38 @@ def make_decoder(
 ) -> "Decoder":
     """The decoder of a Megalodon or a Transformer in evaluation mode, on the model's device, at the empty state.
 
+    Some variants have none, see `has_decoder`.
     graph: record a CUDA graph; None: where the model is on a GPU. compiled: torch.compile fuses the operations of a
     layer, which takes some seconds once. capacity: tokens of the Transformer's first bucket. The decoder keeps numbers
     made from the parameters: make a new one after the parameters change.
-    Raises TypeError for another model, ValueError for one in training mode and for a graph without a GPU.
+    Raises TypeError for another model, ValueError for one in training mode, for one without a decoder and for a graph
+    without a GPU.
     """
     require_instance("model", model, LanguageModel, "pass a Megalodon or a Transformer")
+    if problem := _why_no_decoder(model):
+        raise ValueError(f"model has {problem}, for which there is no decoder; call the model itself")
     if isinstance(model, Megalodon):
         return MegalodonDecoder(model, batch, graph, compiled)
     if isinstance(model, Transformer):
         return TransformerDecoder(model, batch, graph, compiled, LEAST_BUCKET if capacity is None else capacity)
     raise TypeError(f"model must be a Megalodon or a Transformer, got {type(model).__name__}")
+
+
+def has_decoder(model: LanguageModel) -> bool:
+    """Whether `make_decoder` takes the model: not a Megalodon without one of its memories, and not a sliding window."""
+    return _why_no_decoder(model) is None
+
+
+def _why_no_decoder(model: LanguageModel) -> str | None:
+    config = model.config
+    if isinstance(config, MegalodonConfig):
+        if config.norm != "timestep":
+            return f"norm={config.norm!r}"
+        if config.ema == "none":
+            return "ema='none'"
+        return None if config.attention else "attention=False"
+    window = getattr(config, "window", None)
+    return None if window is None else f"window={window}"
 
 
 class Decoder(ABC):
@@ -232,7 +255,8 @@ class MegalodonDecoder(Decoder):
         hidden = self.column > self.place
         for block, buffers, coefficients in zip(model.layers, self.layers, self.coefficients, strict=True):
             x = self.layer_step(block, x, buffers, coefficients, self.place, hidden)
-        x = timestep_norm_step(model.final_norm, x, self.norm)
+        norm: Any = model.final_norm
+        x = timestep_norm_step(norm, x, self.norm)
         self.place.add_(1).remainder_(self.chunk)
         return model.logits(x)
 
@@ -411,7 +435,9 @@ def _megalodon_layer(
     buffers.values[:, :, place] = v
     o = attend(q[:, 0], buffers.keys, buffers.values, place, hidden, 1.0, attention.backend)
     update = attention.wh1(mx) + attention.wh2(o * F.silu(attention.wr(mx)))
-    return x + block.feed_forward((x + update)[:, None])[:, 0]
+    middle = x + update
+    start = x if isinstance(block, TwoHopBlock) else middle
+    return start + block.feed_forward(middle[:, None])[:, 0]
 
 
 def _transformer_layer(

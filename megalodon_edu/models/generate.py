@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from megalodon_edu.arguments import require_between, require_finite, require_instance, require_number, require_positive
-from megalodon_edu.models.decoder import Decoder, make_decoder
+from megalodon_edu.models.decoder import Decoder, has_decoder, make_decoder
 from megalodon_edu.models.language_model import LanguageModel
 
 PIECE = 4096
@@ -46,7 +46,7 @@ def generate(
     while the prompt is being read.
 
     The prompt is read by the model, the new tokens by `decoder`, one that `make_decoder` made of this model for a batch
-    of 1; without one, a GPU gets a decoder for this call and a CPU calls the model.
+    of 1; without one, a GPU gets a decoder for this call, and a CPU, or a model that has no decoder, calls the model.
     Raises TypeError for a prompt that is no tensor, ValueError for one that is empty or a batch, for values out of
     range, for logits that are not finite and for a decoder of another model.
     """
@@ -92,7 +92,7 @@ def generate(
             if len(written) == max_tokens:
                 break
             step = torch.tensor([token], device=device)
-            if active is None and (decoder is not None or device.type == "cuda"):
+            if active is None and (decoder is not None or (device.type == "cuda" and has_decoder(model))):
                 ready = make_decoder(model) if decoder is None else decoder
                 ready.load(state)
                 active = ready

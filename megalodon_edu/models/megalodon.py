@@ -1,5 +1,6 @@
 """Megalodon (arXiv:2404.08801): embedding, two-hop blocks, Timestep Norm, head."""
 
+from types import NoneType
 from typing import Any
 
 from jaxtyping import Float
@@ -12,10 +13,11 @@ from megalodon_edu.nn import (
     FeedForward,
     NormalizedAttention,
     NormalizedAttentionState,
-    TimestepNorm,
+    PreNormBlock,
     TimestepNormState,
     TwoHopBlock,
 )
+from megalodon_edu.nn.norms import make_norm, run_norm
 
 
 class Megalodon(LanguageModel):
@@ -24,20 +26,21 @@ class Megalodon(LanguageModel):
     config: MegalodonConfig
     config_type = MegalodonConfig
     layer_state = NormalizedAttentionState
-    norm_state = TimestepNormState
 
     def __init__(self, config: MegalodonConfig, backend: str = "auto"):
         super().__init__(config, backend)
+        self.norm_state = NoneType if config.norm == "layer" else TimestepNormState
         self.layers.extend(make_block(config, layer, backend) for layer in range(config.num_layers))
-        self.final_norm = TimestepNorm(config.model_dim, config.norm_num_groups, backend=backend)
+        decays = config.norm_mean_decay, config.norm_var_decay
+        self.final_norm = make_norm(config.norm, config.model_dim, config.norm_num_groups, *decays, backend)
         self.reset_parameters()
 
     def run_norm(self, x: Float[Tensor, "batch time channel"], state: Any) -> tuple[Tensor, Any]:
-        """The final Timestep Norm."""
-        return self.final_norm(x, state)
+        """The final norm, Timestep Norm unless the configuration says otherwise."""
+        return run_norm(self.final_norm, x, state)
 
 
-def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> TwoHopBlock:
+def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> TwoHopBlock | PreNormBlock:
     """Block number `layer`, counted from 0."""
     attention = NormalizedAttention(
         config.model_dim,
@@ -53,6 +56,11 @@ def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> Tw
         attention_dropout=config.attention_dropout,
         backend=backend,
         normalize_z=config.normalize_z,
+        ema=config.ema,
+        norm=config.norm,
+        mean_decay=config.norm_mean_decay,
+        var_decay=config.norm_var_decay,
+        attention=config.attention,
     )
     feed_forward = FeedForward(
         config.model_dim,
@@ -63,7 +71,7 @@ def make_block(config: MegalodonConfig, layer: int, backend: str = "auto") -> Tw
         hidden_dropout=config.hidden_dropout,
         backend=backend,
     )
-    return TwoHopBlock(attention, feed_forward)
+    return (TwoHopBlock if config.residual == "two-hop" else PreNormBlock)(attention, feed_forward)
 
 
 def megalodon_state_bytes(config: MegalodonConfig, context: int, batch: int = 1, activation_bytes: int = 4) -> int:
@@ -76,8 +84,8 @@ def megalodon_state_bytes(config: MegalodonConfig, context: int, batch: int = 1,
     require_positive("context", context, least=0)
     require_positive("batch", batch)
     require_positive("activation_bytes", activation_bytes)
-    held = context % config.chunk_size
+    held = context % config.chunk_size if config.attention else 0
     cache = held * (config.z_dim + config.value_dim) * activation_bytes
-    average = config.model_dim * config.cema_ndim * 8
-    norm = 8 + 2 * config.norm_num_groups * 4
+    average = 0 if config.ema == "none" else config.model_dim * config.cema_ndim * 8
+    norm = 0 if config.norm == "layer" else 8 + 2 * config.norm_num_groups * 4
     return batch * (config.num_layers * (cache + average + norm) + norm)

@@ -25,7 +25,7 @@ from megalodon_edu.models.language_model import LanguageModel
 from megalodon_edu.models.megalodon import Megalodon
 from megalodon_edu.nn import PreNormBlock, RMSNorm
 from megalodon_edu.nn.rotary import Rotary
-from megalodon_edu.ops.attention import causal_attention
+from megalodon_edu.ops.attention import causal_attention, sliding_attention
 from megalodon_edu.ops.rotary import rotate
 
 Sequence = Float[Tensor, "batch time channel"]
@@ -38,8 +38,18 @@ class KVCache(NamedTuple):
     values: Float[Tensor, "batch time head key"]
 
 
+class WindowedCache(NamedTuple):
+    """Keys and values of the last window - 1 tokens, all that later tokens can see, and how many tokens there were."""
+
+    keys: Float[Tensor, "batch time head key"]
+    values: Float[Tensor, "batch time head key"]
+    seen: int
+
+
 class CausalSelfAttention(nn.Module):
-    """Every token sees all tokens before it; returns the update, without the residual.
+    """Every token sees all tokens before it, or those in its window; returns the update, without the residual.
+
+    Positions go on with the text, whatever the window: a rotary embedding knows distances only.
 
     `rotary` is a table of positions that layers may share; None: one for config.context_size.
     """
@@ -47,7 +57,7 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config: TransformerConfig, rotary: Rotary | None = None, backend: str = "auto"):
         super().__init__()
         self.num_heads, self.kv_heads, self.rope_base = config.num_heads, config.kv_heads, config.rope_base
-        self.dropout, self.attention_dropout = config.dropout, config.attention_dropout
+        self.dropout, self.attention_dropout, self.window = config.dropout, config.attention_dropout, config.window
         width = config.model_dim // config.num_heads
         self.rotary = Rotary(width, config.context_size, config.rope_base) if rotary is None else rotary
         self.norm = RMSNorm(config.model_dim, backend=backend)
@@ -56,30 +66,42 @@ class CausalSelfAttention(nn.Module):
         self.value = nn.Linear(config.model_dim, config.kv_heads * width, bias=False)
         self.out = nn.Linear(config.num_heads * width, config.model_dim, bias=False)
 
-    def forward(self, x: Sequence, state: KVCache | None = None) -> tuple[Sequence, KVCache]:
+    def forward(
+        self, x: Sequence, state: KVCache | WindowedCache | None = None
+    ) -> tuple[Sequence, KVCache | WindowedCache]:
         """The update (batch, time, channel) and the cache with the keys and values of x appended."""
         n = self.norm(x)
         v = self.value(n).unflatten(-1, (self.kv_heads, -1))
-        held = _tokens_held(state, v)
-        places = held + torch.arange(x.shape[1], device=x.device)
+        seen = _tokens_seen(state, v, self.window)
+        places = seen + torch.arange(x.shape[1], device=x.device)
         q, k = self.query(n).unflatten(-1, (self.num_heads, -1)), self.key(n).unflatten(-1, (self.kv_heads, -1))
-        if held + x.shape[1] <= self.rotary.positions:
+        if seen + x.shape[1] <= self.rotary.positions:
             q, k = (self.rotary(t, places).to(v.dtype) for t in (q, k))
         else:
             q, k = (rotate(t, places, self.rope_base).to(v.dtype) for t in (q, k))
         if state is not None:
             k, v = torch.cat([state.keys.to(k.dtype), k], 1), torch.cat([state.values.to(v.dtype), v], 1)
         dropout = self.attention_dropout if self.training else 0.0
-        o = causal_attention(q, k, v, scale=q.shape[-1] ** -0.5, dropout=dropout)
+        scale = q.shape[-1] ** -0.5
+        if self.window is None:
+            o = causal_attention(q, k, v, scale, dropout=dropout)
+            cache: KVCache | WindowedCache = KVCache(k, v)
+        else:
+            o = sliding_attention(q, k, v, self.window, scale, dropout)
+            start = max(0, k.shape[1] - self.window + 1)
+            # Copies: a view would keep what lies outside the window alive.
+            cache = WindowedCache(k[:, start:].clone(), v[:, start:].clone(), seen + x.shape[1])
         update = self.out(o.flatten(-2))
-        return F.dropout(update, self.dropout, self.training), KVCache(k, v)
+        return F.dropout(update, self.dropout, self.training), cache
 
 
-def _tokens_held(state: KVCache | None, v: Float[Tensor, "batch time head key"]) -> int:
-    """How many tokens the cache holds, which must fit v."""
+def _tokens_seen(
+    state: KVCache | WindowedCache | None, v: Float[Tensor, "batch time head key"], window: int | None
+) -> int:
+    """How many tokens came before, from a cache that must fit v."""
     if state is None:
         return 0
-    require_state("state", state, KVCache)
+    require_state("state", state, KVCache if window is None else WindowedCache)
     batch, _, heads, width = v.shape
     sizes = {"batch": batch, "head": heads, "key": width}
     require_tensor("state.keys", state.keys, "batch time head key", **sizes)
@@ -88,7 +110,7 @@ def _tokens_held(state: KVCache | None, v: Float[Tensor, "batch time head key"])
     for name, tensor in (("state.keys", state.keys), ("state.values", state.values)):
         require_floating(name, tensor)
         require_device_of(name, tensor, v)
-    return held
+    return state.seen if isinstance(state, WindowedCache) else held
 
 
 class SwiGLU(nn.Module):
@@ -114,11 +136,11 @@ class Transformer(LanguageModel):
 
     config: TransformerConfig
     config_type = TransformerConfig
-    layer_state = KVCache
     norm_state = NoneType
 
     def __init__(self, config: TransformerConfig, backend: str = "auto"):
         super().__init__(config, backend)
+        self.layer_state = KVCache if config.window is None else WindowedCache
         rotary = Rotary(config.model_dim // config.num_heads, config.context_size, config.rope_base)
         for _ in range(config.num_layers):
             self.layers.append(PreNormBlock(CausalSelfAttention(config, rotary, backend), SwiGLU(config, backend)))
@@ -131,7 +153,7 @@ class Transformer(LanguageModel):
 
 
 def transformer_state_bytes(config: TransformerConfig, context: int, batch: int = 1, activation_bytes: int = 4) -> int:
-    """Bytes of the KV cache after `context` tokens.
+    """Bytes of the KV cache after `context` tokens; with a window it stops growing.
 
     Raises TypeError or ValueError for a config of another model and for numbers below 0 (batch and bytes: below 1).
     """
@@ -140,7 +162,8 @@ def transformer_state_bytes(config: TransformerConfig, context: int, batch: int 
     require_positive("batch", batch)
     require_positive("activation_bytes", activation_bytes)
     width = config.model_dim // config.num_heads
-    return batch * config.num_layers * 2 * config.kv_heads * width * context * activation_bytes
+    held = context if config.window is None else min(context, config.window - 1)
+    return batch * config.num_layers * 2 * config.kv_heads * width * held * activation_bytes
 
 
 def match_transformer(

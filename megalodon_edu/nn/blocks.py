@@ -13,6 +13,9 @@ from megalodon_edu.nn.norms import LayerNorm
 
 Sequence = Float[Tensor, "batch time channel"]
 
+RESIDUALS = ("two-hop", "pre-norm")
+"""How a Megalodon may join its sublayers: `TwoHopBlock`, or `PreNormBlock` for comparison."""
+
 
 class PreNormBlock(nn.Module):
     """Ŷ = X + A(X)          Y = Ŷ + F(Ŷ)          the usual block of today's Transformers."""

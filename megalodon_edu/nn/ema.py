@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
-from megalodon_edu.arguments import require_positive, require_tensor
+from megalodon_edu.arguments import require_bool, require_positive, require_tensor
 from megalodon_edu.nn.backend import Float32Parameters, choose, full_precision, uses_triton
 from megalodon_edu.ops.complex_ema import complex_ema_chunked, complex_ema_reference, harmonic_angles
 from megalodon_edu.ops.damped_ema import damped_ema_chunked, damped_ema_reference
@@ -62,18 +62,23 @@ class ComplexEMA(Float32Parameters):
     alpha, delta (channel, modes, 1): logits.  theta (channel, 1, 1): logit of the base angle.
     gamma (channel, modes, 2): real and imaginary part of η √modes.  omega (channel, 1): weight of the skip.
     `input_phase=True` turns the input as the paper's Eq 2 does; the released code does not.
+    `rotates=False` is a real average, for comparison: every angle is 0, there is no theta, and gamma is (channel,
+    modes, 1). The operators and the state are the same, with an imaginary part of 0.
     """
 
-    def __init__(self, model_dim: int, modes: int, input_phase: bool = False, backend: str = "auto"):
+    def __init__(
+        self, model_dim: int, modes: int, input_phase: bool = False, backend: str = "auto", rotates: bool = True
+    ):
         super().__init__()
         require_positive("model_dim", model_dim)
         require_positive("modes", modes)
+        require_bool("rotates", rotates)
         self.backend = choose(backend)
-        self.input_phase = input_phase
+        self.input_phase, self.rotates = input_phase, rotates
         self.alpha = nn.Parameter(torch.empty(model_dim, modes, 1))
         self.delta = nn.Parameter(torch.empty(model_dim, modes, 1))
-        self.theta = nn.Parameter(torch.empty(model_dim, 1, 1))
-        self.gamma = nn.Parameter(torch.empty(model_dim, modes, 2))
+        self.theta = nn.Parameter(torch.empty(model_dim, 1, 1)) if rotates else None
+        self.gamma = nn.Parameter(torch.empty(model_dim, modes, 2 if rotates else 1))
         self.omega = nn.Parameter(torch.empty(model_dim, 1))
         self.reset_parameters()
 
@@ -83,7 +88,9 @@ class ComplexEMA(Float32Parameters):
         nn.init.normal_(self.delta, std=0.2)
         nn.init.trunc_normal_(self.omega, std=0.25, a=-1.0, b=1.0)
         with torch.no_grad():
-            nn.init.normal_(self.gamma)[..., 1] = 0.0
+            nn.init.normal_(self.gamma)[..., 1:] = 0.0
+            if self.theta is None:
+                return
             channels = self.theta.shape[0]
             order = torch.randperm(channels, device=self.theta.device) + 1
             share = torch.exp(-order * (math.log(channels) / channels))
@@ -92,13 +99,22 @@ class ComplexEMA(Float32Parameters):
     def coefficients(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """alpha, delta, theta, eta, skip of `ops.complex_ema`: in float64 from the float32 logits."""
         skip = self.omega[:, 0]
-        if uses_triton(self.backend, self.alpha):
+        if self.theta is not None and uses_triton(self.backend, self.alpha):
             from megalodon_edu.kernels.complex_ema_coefficients import complex_ema_coefficients_triton
 
             return *complex_ema_coefficients_triton(self.alpha, self.delta, self.theta, self.gamma), skip
         alpha, delta = self.alpha.double().sigmoid()[..., 0], self.delta.double().sigmoid()[..., 0]
+        eta = self.gamma.double() / math.sqrt(alpha.shape[1])
+        if self.theta is None:
+            return (
+                alpha,
+                delta,
+                torch.zeros_like(alpha),
+                torch.complex(eta[..., 0], torch.zeros_like(alpha)),
+                skip.double(),
+            )
         theta = harmonic_angles(self.theta.double().sigmoid()[:, 0, 0], alpha.shape[1])
-        eta = torch.view_as_complex(self.gamma.double() / math.sqrt(alpha.shape[1]))
+        eta = torch.view_as_complex(eta)
         return alpha, delta, theta, eta, skip.double()
 
     def forward(

@@ -9,7 +9,7 @@ values of the chunk that is not full yet; at a chunk's edge there is nothing to 
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention
@@ -123,6 +123,49 @@ def causal_attention(
     out = scaled_dot_product_attention(
         q, k, v, mask, dropout, is_causal=mask is None and queries > 1, scale=scale, enable_gqa=shared
     )
+    return out.transpose(1, 2)
+
+
+def sliding_attention_reference(q: Keys, k: Keys, v: Values, window: int, scale: float, dropout: float = 0.0) -> Values:
+    """softmax(scale · q kᵀ) v where every token sees the last `window` tokens, itself among them.
+
+    The queries are the last of the keys' tokens; k and v may have fewer heads than q, as in `causal_attention`.
+    Raises TypeError or ValueError for a window that is no integer of at least 1.
+    """
+    require_positive("window", window)
+    queries, keys = q.shape[1], k.shape[1]
+    row = torch.arange(keys - queries, keys, device=q.device)[:, None]
+    column = torch.arange(keys, device=q.device)
+    visible = (column <= row) & (column > row - window)
+    return _masked_attention(q, k, v, visible, scale, dropout)
+
+
+def sliding_attention(q: Keys, k: Keys, v: Values, window: int, scale: float, dropout: float = 0.0) -> Values:
+    """The same, O(L window): block by block of `window` queries, which see at most 2 window - 1 keys together.
+
+    Arguments and errors as `sliding_attention_reference`.
+    """
+    require_positive("window", window)
+    queries, keys = q.shape[1], k.shape[1]
+    if keys <= window:
+        return causal_attention(q, k, v, scale, dropout=dropout)
+    out = []
+    for start in range(keys - queries, keys, window):
+        end, first = min(start + window, keys), max(0, start - window + 1)
+        row = torch.arange(start, end, device=q.device)[:, None]
+        column = torch.arange(first, end, device=q.device)
+        visible = (column <= row) & (column > row - window)
+        block = q[:, start - (keys - queries) : end - (keys - queries)]
+        out.append(_masked_attention(block, k[:, first:end], v[:, first:end], visible, scale, dropout))
+    return torch.cat(out, 1)
+
+
+def _masked_attention(
+    q: Keys, k: Keys, v: Values, visible: Bool[Tensor, "query key"], scale: float, dropout: float
+) -> Values:
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    shared = q.shape[1] != k.shape[1]
+    out = scaled_dot_product_attention(q, k, v, visible, dropout, scale=scale, enable_gqa=shared)
     return out.transpose(1, 2)
 
 

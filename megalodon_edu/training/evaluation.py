@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from megalodon_edu.arguments import require_positive
 from megalodon_edu.data import START, Document, to_tokens
-from megalodon_edu.models import LanguageModel, Transformer
+from megalodon_edu.models import LanguageModel, Megalodon, NormTruncation, Transformer, read_truncated
 from megalodon_edu.training.precision import autocast, choose_precision
 
 PIECE = 4096
@@ -90,15 +90,18 @@ def evaluate(
     max_bytes: int | None = None,
     precision: str = "float32",
     on_bytes: Callable[[int], object] | None = None,
+    truncation: NormTruncation | None = None,
 ) -> Evaluation:
     """Score every document, or the first `max_bytes` of each.
 
     Megalodon streams: pieces of the text with the state carried on. The Transformer, whose context is bounded, sees
     windows of `config.context_size` that overlap by half; after the first window only the second half is scored, so
-    every byte has at least half a context before it. `on_bytes` is told, after every piece, how
-    many more bytes are scored.
+    every byte has at least half a context before it. A Transformer with a sliding window streams, too. `on_bytes` is
+    told, after every piece, how many more bytes are scored. `truncation` scores with norm statistics of the recent past
+    only, as the authors' code does (see `models.norm_truncation`); by default they are those of the whole document.
 
-    Raises ValueError if there is no document, if one is empty, or if `max_bytes` is not positive.
+    Raises ValueError if there is no document, if one is empty, or if `max_bytes` is not positive; TypeError for a
+    truncation with another model than Megalodon.
     """
     if max_bytes is not None:
         require_positive("max_bytes", max_bytes)
@@ -108,7 +111,7 @@ def evaluate(
     model.eval()
     try:
         with torch.inference_mode(), autocast(dtype, device):
-            scores = tuple(_score(model, document, max_bytes, on_bytes) for document in documents)
+            scores = tuple(_score(model, document, max_bytes, on_bytes, truncation) for document in documents)
     finally:
         model.train(was_training)
     if not scores:
@@ -116,17 +119,26 @@ def evaluate(
     return Evaluation(scores)
 
 
-def byte_losses(model: LanguageModel, text: bytes, on_bytes: Callable[[int], object] | None = None) -> Losses:
+def byte_losses(
+    model: LanguageModel,
+    text: bytes,
+    on_bytes: Callable[[int], object] | None = None,
+    truncation: NormTruncation | None = None,
+) -> Losses:
     """Return -ln p of every byte of the text, on the CPU.
 
-    Raises ValueError if the text is empty or holds the start token.
+    Raises ValueError if the text is empty or holds the start token, TypeError as `evaluate`.
     """
     if not text:
         raise ValueError("text must hold at least one byte, got none; leave empty documents out")
     tokens = torch.from_numpy(np.concatenate([np.array([START], np.uint8), to_tokens(text)])).long()
     tokens = tokens.to(next(model.parameters()).device)
     inputs, targets = tokens[:-1], tokens[1:]
-    if isinstance(model, Transformer):
+    if truncation is not None:
+        if not isinstance(model, Megalodon):
+            raise TypeError(f"truncation needs a Megalodon, which has norm statistics, got {type(model).__name__}")
+        pieces = _truncated_losses(model, inputs, targets, truncation)
+    elif isinstance(model, Transformer) and model.config.window is None:
         pieces = _windowed_losses(model, inputs, targets, model.config.context_size)
     else:
         pieces = _streamed_losses(model, inputs, targets)
@@ -142,6 +154,16 @@ def _streamed_losses(model: LanguageModel, inputs: Places, targets: Places) -> I
     state = None
     for piece, wanted in zip(inputs.split(PIECE), targets.split(PIECE), strict=True):
         logits, state = model(piece[None], state)
+        yield F.cross_entropy(logits[0], wanted, reduction="none")
+
+
+def _truncated_losses(
+    model: Megalodon, inputs: Places, targets: Places, truncation: NormTruncation
+) -> Iterator[Losses]:
+    done = 0
+    for logits, _ in read_truncated(model, inputs[None], truncation):
+        wanted = targets[done : done + logits.shape[1]]
+        done += len(wanted)
         yield F.cross_entropy(logits[0], wanted, reduction="none")
 
 
@@ -161,10 +183,14 @@ def _windowed_losses(model: LanguageModel, inputs: Places, targets: Places, cont
 
 
 def _score(
-    model: LanguageModel, document: Document, max_bytes: int | None, on_bytes: Callable[[int], object] | None
+    model: LanguageModel,
+    document: Document,
+    max_bytes: int | None,
+    on_bytes: Callable[[int], object] | None,
+    truncation: NormTruncation | None,
 ) -> DocumentScore:
     text = document.text[:max_bytes]
-    bits = byte_losses(model, text, on_bytes).double().sum().item() / math.log(2)
+    bits = byte_losses(model, text, on_bytes, truncation).double().sum().item() / math.log(2)
     return DocumentScore(document.title, document.author, document.split, document.size, len(text), bits)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_models import build_megalodon, build_transformer, document
 
+from megalodon_edu.models import NormTruncation
 from megalodon_edu.training import evaluation
 from megalodon_edu.training.evaluation import byte_losses, evaluate
 
@@ -41,6 +42,30 @@ def test_windows_score_every_byte_once_from_half_a_context_or_more(length, conte
             begin = max(0, end - context)
             expected.append(-math.log(probability(model, inputs[begin : t + 1], text[t])))
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_sliding_window_streams(monkeypatch):
+    monkeypatch.setattr(evaluation, "PIECE", 7)
+    model = build_transformer(window=6, num_layers=1).double().eval()
+    with torch.inference_mode():
+        found = byte_losses(model, TEXT).tolist()
+        inputs = b"\0" + TEXT[:-1]
+        expected = [-math.log(probability(model, inputs[max(0, t - 5) : t + 1], TEXT[t])) for t in range(len(TEXT))]
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_truncated_statistics_change_the_score_only_after_their_first_chunks():
+    model = build_megalodon().double().eval()
+    truncation = NormTruncation(step=1, keep=2, after=4)
+    with torch.inference_mode():
+        plain, found = byte_losses(model, TEXT), byte_losses(model, TEXT, truncation=truncation)
+    assert len(found) == len(TEXT)
+    torch.testing.assert_close(found[:16], plain[:16])
+    assert (found[16:] - plain[16:]).abs().max() > 1e-6
+    whole = evaluate(model, [document(TEXT)], truncation=truncation)
+    assert whole.scores[0].bits == pytest.approx(found.sum().item() / math.log(2), rel=1e-6)
+    with pytest.raises(TypeError, match="truncation needs a Megalodon, which has norm statistics, got Transformer"):
+        byte_losses(build_transformer(), TEXT, truncation=truncation)
 
 
 def test_the_score_is_the_mean_over_all_bytes_of_all_documents():
