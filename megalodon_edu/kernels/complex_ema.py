@@ -646,13 +646,13 @@ class Piece(NamedTuple):
 
 
 class Matrices(NamedTuple):
-    """What `_matrices_kernel` makes: parts are (real, imaginary), modes are padded with zeros."""
+    """What `_matrices_kernel` makes, each flat: parts are (real, imaginary), modes are padded with zeros."""
 
-    lags: Float[Tensor, "channel chunk"]
-    read: Float[Tensor, "order part channel mode_chunk"]
-    write: Float[Tensor, "order part channel mode_chunk"]
-    across: Float[Tensor, "part channel mode"]
-    jump: Float[Tensor, "part channel mode"]
+    lags: Float[Tensor, " channel_chunk"]
+    read: Float[Tensor, " order_part_channel_mode_chunk"]
+    write: Float[Tensor, " order_part_channel_mode_chunk"]
+    across: Float[Tensor, " part_channel_mode"]
+    jump: Float[Tensor, " part_channel_mode"]
 
 
 def _pieces(x: Tensor) -> list[Piece]:
@@ -724,16 +724,22 @@ class _Launches:
     def walk_grid(self) -> tuple[int, int]:
         return triton.cdiv(self.channels, self.tile_channels), self.groups
 
-    def matrices(self) -> Matrices:
+    def matrix_sizes(self) -> list[int]:
+        """How many bytes each of `Matrices` takes."""
+        states = self.channels * self.padded_modes
+        operands = [self.channels * self.chunk, *(4 * states * self.chunk,) * 2]
+        return [*(size * (2 if self.narrow else 4) for size in operands), *(2 * states * 4,) * 2]
+
+    def matrices(self, memory: Tensor) -> Matrices:
+        """The matrices that lie in these bytes, one behind the other."""
         operand = torch.bfloat16 if self.narrow else torch.float32
-        inner, modes = (2, 2, self.channels, self.padded_modes * self.chunk), (2, self.channels, self.padded_modes)
-        made = Matrices(
-            self.empty(self.channels, self.chunk, dtype=operand),
-            self.empty(*inner, dtype=operand),
-            self.empty(*inner, dtype=operand),
-            self.empty(*modes),
-            self.empty(*modes),
-        )
+        lags, read, write, across, jump = memory.split(self.matrix_sizes())
+        operands = (each.view(operand) for each in (lags, read, write))
+        return Matrices(*operands, across.view(torch.float32), jump.view(torch.float32))
+
+    def make_matrices(self, memory: Tensor) -> Matrices:
+        """The same, filled; they serve the backward pass too."""
+        made = self.matrices(memory)
         alpha, delta, theta, eta, skip = self.coefficients
         jump_steps = self.piece.per_segment * self.chunk
         _matrices_kernel[(self.channels,)](
@@ -781,12 +787,12 @@ class _Launches:
         x: Tensor,
         grad_y: Tensor,
         grad_x: Tensor,
+        matrices: Matrices,
         starts: Tensor,
         grad_after: Tensor,
         grad_before: Tensor,
     ) -> list[Tensor]:
         """Fill grad_x and grad_before (of the incoming state); return the gradients of the coefficients."""
-        matrices = self.matrices()
         grad_ends = torch.empty_like(starts)
         self.starts(grad_y, matrices, grad_after, grad_ends, reverse=True)
         self.walk(grad_y, grad_x, matrices, grad_ends, grad_before, reverse=True)
@@ -816,6 +822,12 @@ class _Launches:
         return gradients
 
 
+def _all_launches(x: Tensor, coefficients: list[Tensor], phase: bool) -> tuple[list[_Launches], list[int]]:
+    """The launches of every piece, and how many bytes its matrices take."""
+    launches = [_Launches(x, coefficients, phase, piece) for piece in _pieces(x)]
+    return launches, [sum(each.matrix_sizes()) for each in launches]
+
+
 def _launch_forward(
     x: Tensor,
     alpha: Tensor,
@@ -825,22 +837,22 @@ def _launch_forward(
     skip: Tensor,
     state: Tensor,
     input_phase: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last state, and the state before every segment for the backward pass (column part channel mode)."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """y, the last state; and for the backward pass the state before every segment and the matrices (bytes)."""
     x, state, *coefficients = (t.resolve_conj().contiguous() for t in (x, state, alpha, delta, theta, eta, skip))
-    pieces = _pieces(x)
     y, last = torch.empty_like(x), torch.empty_like(state)
     starts, slot = torch.empty(_starts_shape(x, state.shape[2]), device=x.device), 0
+    all_launches, sizes = _all_launches(x, coefficients, input_phase)
+    memory = torch.empty(sum(sizes), dtype=torch.uint8, device=x.device)
     with torch.cuda.device_of(x):
-        for piece in pieces:
-            launches = _Launches(x, coefficients, input_phase, piece)
-            matrices = launches.matrices()
-            here = starts[slot : slot + piece.segments * len(x)]
+        for launches, part in zip(all_launches, memory.split(sizes), strict=True):
+            matrices = launches.make_matrices(part)
+            here = starts[slot : slot + launches.piece.segments * len(x)]
             slot += len(here)
             launches.starts(x, matrices, state, here, reverse=False)
-            state = last if piece is pieces[-1] else torch.empty_like(last)
+            state = last if launches is all_launches[-1] else torch.empty_like(last)
             launches.walk(x, y, matrices, here, state, reverse=False)
-    return y, last, starts
+    return y, last, starts, memory
 
 
 def _launch_backward(
@@ -853,19 +865,21 @@ def _launch_backward(
     eta: Tensor,
     skip: Tensor,
     starts: Tensor,
+    memory: Tensor,
     input_phase: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, alpha, delta, theta, eta, skip and the incoming state."""
     tensors = (t.resolve_conj().contiguous() for t in (grad_y, grad_last, x, alpha, delta, theta, eta, skip))
     grad_y, grad_state, x, *coefficients = tensors
     grad_x, slot, sums = torch.empty_like(x), len(starts), None
+    all_launches, sizes = _all_launches(x, coefficients, input_phase)
     with torch.cuda.device_of(x):
-        for piece in reversed(_pieces(x)):
-            launches = _Launches(x, coefficients, input_phase, piece)
-            here = starts[slot - piece.segments * len(x) : slot]
+        for launches, part in reversed(list(zip(all_launches, memory.split(sizes), strict=True))):
+            here = starts[slot - launches.piece.segments * len(x) : slot]
             slot -= len(here)
             grad_before = torch.empty_like(grad_state)
-            gradients = launches.gradients(x, grad_y, grad_x, here, grad_state, grad_before)
+            matrices = launches.matrices(part)
+            gradients = launches.gradients(x, grad_y, grad_x, matrices, here, grad_state, grad_before)
             sums = gradients if sums is None else [a + b for a, b in zip(sums, gradients, strict=True)]
             grad_state = grad_before
     assert sums is not None  # x is never empty
@@ -878,7 +892,7 @@ def _launch_backward(
 
 def _setup_context(ctx, inputs, output):
     *tensors, _, ctx.input_phase = inputs
-    ctx.save_for_backward(*tensors, output[2])
+    ctx.save_for_backward(*tensors, *output[2:])
 
 
 def _saved(ctx):
@@ -894,11 +908,11 @@ class ComplexEMAFunction(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.mark_non_differentiable(output[2])
+        ctx.mark_non_differentiable(*output[2:])
         _setup_context(ctx, inputs, output)
 
     @staticmethod
-    def backward(ctx, grad_y, grad_last, _):
+    def backward(ctx, grad_y, grad_last, *_):
         return *_launch_backward(grad_y, grad_last, *_saved(ctx)), None
 
 
@@ -909,7 +923,9 @@ _backward = torch.library.custom_op("megalodon_edu::complex_ema_backward", _laun
 @_forward.register_fake
 def _(x, alpha, delta, theta, eta, skip, state, input_phase):
     starts = torch.empty(_starts_shape(x, state.shape[2]), device=x.device)
-    return x.new_empty(x.shape), state.new_empty(state.shape), starts
+    _, sizes = _all_launches(x, [alpha], input_phase)
+    memory = torch.empty(sum(sizes), dtype=torch.uint8, device=x.device)
+    return x.new_empty(x.shape), state.new_empty(state.shape), starts, memory
 
 
 @_backward.register_fake
@@ -917,7 +933,7 @@ def _(grad_y, grad_last, x, alpha, delta, theta, eta, skip, *_):
     return tuple(of.new_empty(of.shape) for of in (x, alpha, delta, theta, eta, skip, grad_last))
 
 
-def _differentiate(ctx, grad_y, grad_last, _):
+def _differentiate(ctx, grad_y, grad_last, *_):
     return *_backward(grad_y, grad_last, *_saved(ctx)), None
 
 
@@ -966,5 +982,5 @@ def complex_ema_triton(
         require_device_of(name, value, x)
     require_kernels(x.device)
     tensors = (x, alpha, delta, theta, eta, skip, state)
-    y, last, _ = entry(_launch_forward, ComplexEMAFunction, _forward, *tensors)(*tensors, input_phase)
+    y, last, *_ = entry(_launch_forward, ComplexEMAFunction, _forward, *tensors)(*tensors, input_phase)
     return y, last
