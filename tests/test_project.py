@@ -48,6 +48,7 @@ LAYERS = [
     {"models"},
     {"training"},
     {"measure"},
+    {"studies"},
     {"plots"},
     {"exercises"},
     {"explorers"},
