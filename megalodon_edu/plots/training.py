@@ -92,11 +92,15 @@ class LiveLossCurve:
         if len(self.rows) == 1 or len(self.rows) % self.every == 0:
             self.draw()
 
+    def picture(self) -> tuple[Figure, str]:
+        """The figure so far, and its description."""
+        return loss_curve(self.rows), describe(self.rows)
+
     def draw(self) -> None:
         """Show the figure, or replace the one shown before."""
         from IPython.display import display
 
-        data, metadata = style.image_bundle(loss_curve(self.rows), describe(self.rows))
+        data, metadata = style.image_bundle(*self.picture())
         if self._handle is None:
             self._handle = display(data, metadata=metadata, raw=True, display_id=True)
         else:
