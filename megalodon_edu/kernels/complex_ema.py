@@ -54,7 +54,7 @@ from megalodon_edu.ops.recurrence import check_sequence
 # --- Kernels. Complex numbers are pairs (r, i). Dimensions: channel, column, then time t or mode n. ---
 
 
-SIZES = ["first", "end", "length", "batch", "segments", "per_segment"]
+SIZES = ["first", "end", "length", "batch", "segments", "per_segment", "joined"]
 """Arguments that take every value: a kernel compiled for each would be compiled again and again."""
 
 
@@ -426,6 +426,7 @@ def _sums_kernel(
     batch,
     segments,
     per_segment,
+    joined,
     CHANNELS: tl.constexpr,
     MODES: tl.constexpr,
     OPERAND: tl.constexpr,
@@ -440,6 +441,7 @@ def _sums_kernel(
 
     The sums are over the columns and chunks of a program; z starts at 0 in every segment. `sum_ends` gets what happens
     at the ends: conj(g) z of every segment, and conj(g) h after the last step of a sequence less that before its first.
+    A segment here is `joined` neighbours of the other walks, whose states lie in `starts` and `grad_ends`.
     """
     channel, is_channel, column, is_column, n = _place(
         CHANNELS, segments * batch, TILE_MODES, TILE_CHANNELS, TILE_COLUMNS
@@ -451,7 +453,7 @@ def _sums_kernel(
     grows_r, grows_i = (part * write_r).to(OPERAND), (part * write_i).to(OPERAND)  # D
     mode_at = channel[:, None, None] * TILE_MODES + n[None, :, None]
     across_r, across_i = _load_state(across_ptr, mode_at, is_channel[:, None, None], CHANNELS * TILE_MODES)
-    state_at = (column.to(tl.int64)[None, None, :] * (2 * CHANNELS) + channel[:, None, None]) * TILE_MODES
+    state_at = (joined * column.to(tl.int64)[None, None, :] * (2 * CHANNELS) + channel[:, None, None]) * TILE_MODES
     state_at += n[None, :, None]
     has_state = is_column[None, None, :] & is_channel[:, None, None]
     state_r, state_i = _load_state(starts_ptr, state_at, has_state, CHANNELS * TILE_MODES)
@@ -496,7 +498,8 @@ def _sums_kernel(
     _store_sum(sum_state_ptr, channel, is_channel, CHANNELS, sum_state_r, sum_state_i, TILE_MODES, CHUNK)
     _store_sum(sum_slope_ptr, channel, is_channel, CHANNELS, sum_slope_r, sum_slope_i, TILE_MODES, CHUNK)
 
-    end_r, end_i = _load_state(grad_ends_ptr, state_at, has_state, CHANNELS * TILE_MODES)
+    end_at = state_at + (joined - 1) * (2 * CHANNELS * TILE_MODES)
+    end_r, end_i = _load_state(grad_ends_ptr, end_at, has_state, CHANNELS * TILE_MODES)
     sum_r, sum_i = tl.sum(end_r * slope_r + end_i * slope_i, 2), tl.sum(end_r * slope_i - end_i * slope_r, 2)
     ends_at = (group * 4 * CHANNELS + channel)[:, None] * TILE_MODES + n[None, :]
     _store_state(sum_ends_ptr, ends_at, is_channel[:, None], sum_r, sum_i, CHANNELS * TILE_MODES)
@@ -717,9 +720,19 @@ class _Launches:
             "num_stages": 1,  # tiles copied ahead of time lie in shared memory as they come: conflicts in its banks
         }
 
-    def span(self) -> tuple[int, ...]:
+    def span(self, joined: int = 1) -> tuple[int, ...]:
         piece = self.piece
-        return piece.first, piece.end, self.length, self.batch, piece.segments, piece.per_segment
+        return (
+            *(piece.first, piece.end, self.length, self.batch),
+            *(piece.segments // joined, piece.per_segment * joined),
+        )
+
+    def joined(self) -> int:
+        """How many segments the walk with sums takes as one: a program fills a multiprocessor, so half as many do."""
+        tiles, groups = self.walk_grid()
+        columns = self.piece.segments * self.batch
+        halves = self.piece.segments % 2 == 0 and columns % (2 * TILES.columns) == 0
+        return 2 if halves and tiles * groups >= TILES.programs else 1
 
     def walk_grid(self) -> tuple[int, int]:
         return triton.cdiv(self.channels, self.tile_channels), self.groups
@@ -734,8 +747,8 @@ class _Launches:
         """The matrices that lie in these bytes, one behind the other."""
         operand = torch.bfloat16 if self.narrow else torch.float32
         lags, read, write, across, jump = memory.split(self.matrix_sizes())
-        operands = (each.view(operand) for each in (lags, read, write))
-        return Matrices(*operands, across.view(torch.float32), jump.view(torch.float32))
+        lags, read, write = lags.view(operand), read.view(operand), write.view(operand)
+        return Matrices(lags, read, write, across.view(torch.float32), jump.view(torch.float32))
 
     def make_matrices(self, memory: Tensor) -> Matrices:
         """The same, filled; they serve the backward pass too."""
@@ -796,13 +809,16 @@ class _Launches:
         grad_ends = torch.empty_like(starts)
         self.starts(grad_y, matrices, grad_after, grad_ends, reverse=True)
         self.walk(grad_y, grad_x, matrices, grad_ends, grad_before, reverse=True)
-        inner = (self.groups, 2, self.channels, self.padded_modes, self.chunk)
+        joined = self.joined()
+        tiles, groups = self.walk_grid()
+        grid = tiles, groups // joined
+        inner = (grid[1], 2, self.channels, self.padded_modes, self.chunk)
         sum_state, sum_slope, sum_ends = self.empty(*inner), self.empty(*inner), self.empty(inner[0], 4, *inner[2:4])
-        sum_toeplitz = self.empty(self.groups, self.channels, self.chunk, self.chunk)
-        _sums_kernel[self.walk_grid()](
+        sum_toeplitz = self.empty(grid[1], self.channels, self.chunk, self.chunk)
+        _sums_kernel[grid](
             *(x, grad_y, matrices.write, matrices.across),
             *(starts, grad_ends, torch.view_as_real(grad_before)),
-            *(sum_toeplitz, sum_state, sum_slope, sum_ends, *self.span()),
+            *(sum_toeplitz, sum_state, sum_slope, sum_ends, *self.span(joined), joined),
             **self.options(TILES.sums_warps),
         )
         gradients = [torch.empty_like(coefficient) for coefficient in self.coefficients]
@@ -811,7 +827,7 @@ class _Launches:
         _coefficient_gradients_kernel[(self.channels,)](
             *(alpha, delta, theta, torch.view_as_real(eta), sum_toeplitz, sum_state, sum_slope, sum_ends),
             *(grad_alpha, grad_delta, grad_theta, torch.view_as_real(grad_eta), grad_skip),
-            *(self.groups, self.piece.steps),
+            *(grid[1], self.piece.steps),
             CHANNELS=self.channels,
             MODES=self.modes,
             PHASE=int(self.phase),

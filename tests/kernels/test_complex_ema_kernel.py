@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from megalodon_edu.kernels import complex_ema_triton
-from megalodon_edu.kernels.complex_ema import TILES, _backward, _forward, _pieces
+from megalodon_edu.kernels import complex_ema, complex_ema_triton
+from megalodon_edu.kernels.complex_ema import TILES, _backward, _forward, _Launches, _pieces
 from megalodon_edu.ops.complex_ema import complex_ema_convolution, complex_ema_reference, harmonic_angles
 
 NAMES = ("y", "last", "dx", "dalpha", "ddelta", "dtheta", "deta", "dskip", "dstate")
@@ -54,6 +54,14 @@ def test_segments_of_unequal_length_and_several_programs(device):
     inputs = make(device, 9, time, 19, 2)
     (piece,) = _pieces(inputs[0])
     assert piece.segments > 1 and piece.segments * piece.per_segment * CHUNK > time
+    assert_close(inputs)
+
+
+def test_segments_are_joined_where_programs_fill_the_gpu(device, monkeypatch):
+    monkeypatch.setattr(complex_ema, "TILES", TILES._replace(programs=4, least_chunks=2))
+    inputs = make(device, 4, 16 * CHUNK, 17, 2)
+    (piece,) = _pieces(inputs[0])
+    assert piece.segments == 8 and _Launches(inputs[0], inputs[1:2], False, piece).joined() == 2
     assert_close(inputs)
 
 
