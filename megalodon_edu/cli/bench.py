@@ -1,4 +1,4 @@
-"""`megalodon-edu bench`: measure speed and memory, beside a peer in the same run."""
+"""`megalodon-edu bench`: measure speed and memory beside a peer in the same run, and the errors of kernels."""
 
 import argparse
 import shlex
@@ -16,7 +16,7 @@ from megalodon_edu.measure.timing import Row
 from megalodon_edu.models import PRESETS
 from megalodon_edu.training.options import PRECISIONS
 
-HELP = "measure speed and memory beside a peer: models, decoding, kernels, operators"
+HELP = "measure speed and memory beside a peer: models, decoding, kernels, operators; and errors of kernels"
 
 EPILOG = """\
 what is measured:
@@ -29,6 +29,8 @@ what is measured:
   ops      the complex EMA alone, at the preset's width: the loop of the formula, the FFT, and chunk by chunk
   kernels  every Triton kernel beside PyTorch, eager and compiled, and beside the floor: the time that its bytes or its
            products take at least on this device. On a CPU in Triton's interpreter, where TRITON_INTERPRET=1 is set
+  errors   every Triton kernel beside float64, at lengths from 1 to 65,536: the worst of its outputs, last states and
+           gradients, and whether a second run gives the same bits. Ends with status 1 where a row is above its limit
   Both models have as many parameters. All that is compared runs on the same device in the same run; each number is a
   median after a warm-up. Read the ratios: seconds belong to one machine, on one day, with whatever else it was doing.
 
@@ -37,6 +39,7 @@ examples:
   megalodon-edu bench decode --contexts 256 4096 65536
   megalodon-edu bench ops
   megalodon-edu bench kernels --no-compile
+  megalodon-edu bench errors
   megalodon-edu bench kernels --out megalodon_edu/recordings/kernels_h100/run.json
   megalodon-edu bench model --shapes full --preset 200M --device cuda --out model_speed.json
 """
@@ -53,9 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=tuple(PRESETS), help="sizes of Megalodon [tiny; with --shapes full 200M]")
     parser.add_argument("--contexts", type=int, nargs="+", help="lengths of text, in tokens")
     parser.add_argument(
-        "--shapes", choices=("small", "full"), help="fixed shapes [a GPU: full; kernels on a CPU: small]"
+        "--shapes", choices=("small", "full"), help="fixed shapes [a GPU: full; kernels, errors on a CPU: small]"
     )
-    parser.add_argument("--repeats", type=int, help="rounds that count [7; kernels 20; model with --shapes 5]")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        help="rounds that count [7; kernels 20; model with --shapes 5; errors 1, compared bit by bit]",
+    )
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of what is computed, except in `ops`")
     parser.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, help="with --shapes, compiled peers too [on a GPU]"
@@ -66,7 +73,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print each line of the table as it comes, and save a recording if one is wanted."""
+    """Measure, print each line of the table as it comes, and save a recording if one is wanted.
+
+    Returns 1 where a row is not as it must be.
+    """
     with explained():
         device = chosen_device(args.device)
         if args.out is not None:
@@ -101,7 +111,10 @@ def run(args: argparse.Namespace) -> int:
             }
             save_json(args.out, recording)
             print(f"saved {args.out}")
-    return 0
+        missed = sum(not bench.holds(row) for row in rows)
+        if missed:
+            print(f"{missed} of {len(rows)} rows are not within their limits")
+    return 1 if missed else 0
 
 
 def _command(args: argparse.Namespace, device: str) -> str:

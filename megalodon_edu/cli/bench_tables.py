@@ -10,6 +10,8 @@ from megalodon_edu.kernels.availability import why_not
 from megalodon_edu.measure.decoding import decoding
 from megalodon_edu.measure.decoding_steps import decoding_steps
 from megalodon_edu.measure.device_floor import measure_rates
+from megalodon_edu.measure.error_cases import PLANS
+from megalodon_edu.measure.kernel_errors import kernel_errors
 from megalodon_edu.measure.kernel_speed import FACES as KERNEL_FACES
 from megalodon_edu.measure.kernel_speed import kernel_speed
 from megalodon_edu.measure.model_speed import model_speed
@@ -29,7 +31,10 @@ class Measured(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """One table: defaults, how to measure it, header, a text for every row, and what the columns mean."""
+    """One table: defaults, how to measure it, header, a text for every row, and what the columns mean.
+
+    `holds` says whether a row is as it must be; where one is not, the command fails.
+    """
 
     preset: str | None
     contexts: Sequence[int] | None
@@ -38,6 +43,7 @@ class Bench(NamedTuple):
     header: str
     line: Callable[[Row], str]
     footer: str
+    holds: Callable[[Row], bool] = lambda row: True
 
 
 def choose_bench(args: argparse.Namespace, device: torch.device) -> Bench:
@@ -46,13 +52,14 @@ def choose_bench(args: argparse.Namespace, device: torch.device) -> Bench:
     Fills in what args leaves open. Raises ValueError for options that do not go together.
     """
     choice = device.type == "cuda" or args.shapes is not None
-    by_shape = args.what == "kernels" or (args.what in BY_SHAPE and args.contexts is None and choice)
-    if args.contexts is not None and (args.shapes is not None or args.what == "kernels"):
+    only_by_shape = args.what not in BY_CONTEXT
+    by_shape = only_by_shape or (args.what in BY_SHAPE and args.contexts is None and choice)
+    if args.contexts is not None and (args.shapes is not None or only_by_shape):
         raise ValueError(
             f"--contexts must go with model, decode or ops, and without --shapes, got {args.contexts}; drop it"
         )
-    if args.preset is not None and args.what == "kernels":
-        raise ValueError(f"--preset must go with model, decode or ops, got {args.preset}; kernels take --shapes")
+    if args.preset is not None and only_by_shape:
+        raise ValueError(f"--preset must go with model, decode or ops, got {args.preset}; {args.what} take --shapes")
     if args.shapes is not None and not by_shape:
         raise ValueError(f"--shapes must go with {', '.join(BY_SHAPE)}, got {args.shapes} for {args.what}; drop it")
     bench = BY_SHAPE[args.what] if by_shape else BY_CONTEXT[args.what]
@@ -137,6 +144,25 @@ def measure_kernels(args: argparse.Namespace, device: torch.device) -> Measured:
     return Measured(config, kernel_speed(sizes, device, dtype, rates, faces, args.repeats))
 
 
+def measure_errors(args: argparse.Namespace, device: torch.device) -> Measured:
+    """Compare the kernels with float64. Raises ValueError where no kernel runs, or not in the type asked for."""
+    if reason := why_not(device):
+        raise ValueError(f"errors of kernels need a place where kernels run: {reason}")
+    dtypes: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
+    if device.type == "cpu":
+        if args.precision == "bfloat16":
+            raise ValueError(
+                "--precision must be float32 or auto for errors on a CPU, got bfloat16: Triton's interpreter does not "
+                "multiply it"
+            )
+        dtypes = dtypes[:1]
+    elif args.precision != "auto":
+        dtypes = (getattr(torch, args.precision),)
+    plan = PLANS[args.shapes]
+    config = {**plan._asdict(), "dtypes": [str(dtype).removeprefix("torch.") for dtype in dtypes]}
+    return Measured(config, kernel_errors(plan, device, dtypes, args.repeats))
+
+
 def measure_training(args: argparse.Namespace, device: torch.device) -> Measured:
     """Measure forward and backward passes of whole models with their loss."""
     dtype, sentence = choose_precision(args.precision, device)
@@ -177,6 +203,18 @@ def kernel_line(row: Row) -> str:
     if events:
         more.append(f"    launched from Python, not as a graph: {', '.join(events)}")
     return "\n".join([first + authors, *more])
+
+
+def error_line(row: Row) -> str:
+    """One row of `kernel_errors` as text: "above" in the last column, or what else is wrong."""
+    shape = " x ".join(map(str, row["shape"]))
+    first = f"{row['work']:<23}{row['dtype']:<10}{shape:<25}{row['past']:<16}"
+    if "note" in row:
+        return f"{first}{row['note']}"
+    worst = row["errors"][row["worst"]]
+    error = f"{'not finite' if worst is None else f'{worst:.1e}':>11}{row['limit']:>9.0e}"
+    wrong = "" if row["within"] else "  above" if row["same_bits"] else "  other bits in a second run"
+    return f"{first}{row['worst']:<12}{error}{wrong}"
 
 
 def training_line(row: Row) -> str:
@@ -274,6 +312,17 @@ BY_SHAPE = {
         "replays of a\nCUDA graph, the second-level cache emptied before each\n"
         "* the authors' CUDA kernels in milliseconds, measured on an H100 with PyTorch 2.11 in another run: no part of "
         "any ratio",
+    ),
+    "errors": Bench(
+        None,
+        None,
+        1,
+        measure_errors,
+        f"{'work':<23}{'type':<10}{'batch x length x width':<25}{'past':<16}{'worst':<12}{'error':>11}{'limit':>9}",
+        error_line,
+        "worst: of all outputs, last states and gradients (dx is the gradient of x) that whose error is largest, "
+        "|a - b| / |b|\nwith the truth b in float64; further runs must give the same bits",
+        lambda row: row["within"],
     ),
     "model": Bench(
         "200M",

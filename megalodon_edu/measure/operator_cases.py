@@ -64,7 +64,7 @@ class Case(NamedTuple):
 
 def operator_cases(shapes: Shapes, device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     """Every case, its inputs not made yet: activations in `dtype`, parameters in float32, coefficients in float64."""
-    make = partial(_Draw, device, dtype)
+    make = partial(Draw, device, dtype)
     first, width = shapes.sequences[0], shapes.channels
     for sequence in shapes.sequences:
         yield _timestep_norm(make, (*sequence, width), shapes.groups)
@@ -77,7 +77,7 @@ def operator_cases(shapes: Shapes, device: torch.device, dtype: torch.dtype) -> 
     yield from _feature_norms(make, (*first, width))
 
 
-class _Draw:
+class Draw:
     """Random inputs, the same at every run."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype):
@@ -94,7 +94,7 @@ class _Draw:
         return 0.1 + 0.8 * torch.rand(shape, generator=self.draw, device=self.device, dtype=torch.float64)
 
 
-Make = Callable[[], _Draw]
+Make = Callable[[], Draw]
 
 
 def _timestep_norm(make: Make, shape: tuple[int, ...], groups: int) -> Case:

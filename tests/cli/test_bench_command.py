@@ -25,7 +25,7 @@ def toy(monkeypatch):
 
 
 def bench(*arguments):
-    preset = [] if arguments[0] == "kernels" else ["--preset", "toy"]
+    preset = [] if arguments[0] in ("kernels", "errors") else ["--preset", "toy"]
     return cli.main(["bench", *map(str, arguments), *preset, "--repeats", "1", "--device", "cpu"])
 
 
@@ -121,6 +121,43 @@ def test_a_kernels_line_says_what_is_missing_and_what_was_not_a_graph():
     assert note.strip() == "compiled: does not compile (ValueError: complex)" and events.endswith("graph: torch")
 
 
+def error_row(**changes):
+    row = {"work": "CEMA", "dtype": "float32", "shape": (3, 15, 8), "past": "given", "limit": 1e-5, "worst": "dx"}
+    return row | {"errors": {"y": 0.0, "dx": 2e-6}, "same_bits": True, "within": True} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "status"),
+    [
+        ({}, "given           dx              2.0e-06    1e-05", 0),
+        ({"errors": {"dx": 3e-4}, "within": False}, "3.0e-04    1e-05  above", 1),
+        ({"errors": {"dx": None}, "within": False}, "not finite    1e-05  above", 1),
+        ({"same_bits": False, "within": False}, "2.0e-06    1e-05  other bits in a second run", 1),
+        ({"note": "out of memory", "worst": None, "errors": {}, "within": False}, "given           out of memory", 1),
+    ],
+)
+def test_errors_fail_where_a_row_is_above_its_limit(changes, said, status, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(tables, "why_not", lambda device: None)
+    monkeypatch.setattr(tables, "kernel_errors", lambda *_: iter([error_row(), error_row(**changes)]))
+    assert bench("errors", "--out", tmp_path / "errors.json") == status
+    printed = capsys.readouterr().out
+    assert any(
+        line.startswith("CEMA ") and "3 x 15 x 8" in line and line.endswith(said) for line in printed.splitlines()
+    )
+    assert ("1 of 2 rows are not within their limits" in printed) == bool(status)
+    recording = json.loads((tmp_path / "errors.json").read_text())
+    assert recording["config"]["dtypes"] == ["float32"] and recording["rows"][1]["errors"].keys() <= {"y", "dx"}
+
+
+def test_errors_need_a_place_where_kernels_run_in_that_type(monkeypatch, capsys):
+    monkeypatch.setattr(tables, "why_not", lambda device: "there is no GPU")
+    assert bench("errors") == 1
+    assert "errors of kernels need a place where kernels run: there is no GPU" in capsys.readouterr().err
+    monkeypatch.setattr(tables, "why_not", lambda device: None)
+    assert bench("errors", "--precision", "bfloat16") == 1
+    assert "--precision must be float32 or auto for errors on a CPU, got bfloat16" in capsys.readouterr().err
+
+
 def test_model_at_fixed_shapes(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(tables.TRAINING_SHAPES, "small", ((2, 16), (1, 32)))
     assert bench("model", "--shapes", "small", "--out", tmp_path / "model.json") == 0
@@ -199,7 +236,8 @@ def test_a_line_is_printed_as_soon_as_it_is_measured(monkeypatch, capsys):
         (["ops", "--contexts", "4", "0"], "context must be at least 1, got 0"),
         (["kernels", "--contexts", "4"], "--contexts must go with model, decode or ops, and without --shapes, got [4]"),
         (["model", "--contexts", "4", "--shapes", "full"], "--contexts must go with"),
-        (["ops", "--shapes", "small"], "--shapes must go with kernels, model, decode, got small for ops"),
+        (["errors", "--contexts", "4"], "--contexts must go with model, decode or ops, and without --shapes, got [4]"),
+        (["ops", "--shapes", "small"], "--shapes must go with kernels, errors, model, decode, got small for ops"),
         (["ops", "--limit", "0"], "--limit must be a finite number above 0, got 0"),
     ],
 )
