@@ -14,6 +14,11 @@ down, but only a panel at a time. Forward, a panel is some rows of P by all colu
 some columns by all rows, whose dV and dK are then complete, while dQ is summed from panel to panel. A panel serves a
 limited number of chunks at once, so the memory for panels is bounded, whatever the length. Every sum has a fixed order:
 the same input gives the same bits.
+
+A gate multiplies O where it is made, Y = O ⊙ silu(R), and O itself is never written down. The backward pass needs it
+only where Y serves as well: D_t = Σ_j y_tj dy_tj, dO = dY ⊙ silu(R), and dR = dY ⊙ O ⊙ silu'(R) with O = Y / silu(R).
+A number divided by what it was multiplied by is as exact as it was; so that this holds near R = 0 too, the factor is
+never smaller than `FLOORS` says, which changes Y by less than its rounding.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -262,14 +267,26 @@ def _weights_kernel(
     tl.store(weights_ptr + x[:, None] * panel_row + s[None, :], weights.to(OPERAND))
 
 
+@triton.jit
+def _gate_factor(gate, FLOOR: tl.constexpr):
+    """silu(gate), or FLOOR with its sign where it is smaller; and the gate's logistic function."""
+    share = tl.sigmoid(gate)
+    factor = gate * share
+    return tl.where(tl.abs(factor) < FLOOR, tl.where(factor < 0, -FLOOR, FLOOR), factor), share
+
+
 @triton.jit(do_not_specialize=SIZES)
 def _output_kernel(
     weights_ptr,
     v_ptr,
+    gate_ptr,
     o_ptr,
     v_batch,
     v_time,
     v_head,
+    gate_batch,
+    gate_time,
+    gate_head,
     panel_pair,
     panel_row,
     heads,
@@ -287,8 +304,11 @@ def _output_kernel(
     OPERAND: tl.constexpr,
     PRECISION: tl.constexpr,
     ROWS: tl.constexpr,
+    FLOOR: tl.constexpr,
 ):
-    """Forward 3: a tile of O = P V. Neighbours share rows of P; the longest rows come first."""
+    """Forward 3: a tile of O = P V, times the gate's factor if there is one. Neighbours share rows of P; the longest
+    rows come first.
+    """
     tile = tl.program_id(0)
     index, tile = tile // (row_tiles * VALUE_TILES), tile % (row_tiles * VALUE_TILES)
     batch, head, start, rows, columns = _place(first_pair + index, heads, chunks, chunk, keys, held)
@@ -307,6 +327,10 @@ def _output_kernel(
     row = first_row + x
     o_ptr += ((batch * (keys - held) + start) * heads + head) * VALUE
     inside = (row < rows)[:, None] & (feature < VALUE)[None, :]
+    if gate_ptr is not None:
+        gate_ptr += batch * gate_batch + start * gate_time + head * gate_head
+        gate = tl.load(gate_ptr + row[:, None] * gate_time + feature[None, :], inside, 0.0).to(tl.float32)
+        o *= _gate_factor(gate, FLOOR)[0]
     tl.store(o_ptr + row[:, None] * (heads * VALUE) + feature[None, :], o.to(o_ptr.dtype.element_ty), inside)
 
 
@@ -340,6 +364,52 @@ def _row_products_kernel(
         grad_o = tl.load(grad_o_ptr + grad_o_row[:, None] + feature[None, :], inside, 0.0).to(tl.float32)
         total += o * grad_o
     tl.store(out_ptr + (batch * heads + head) * length + row, tl.sum(total, 1), row < length)
+
+
+@triton.jit(do_not_specialize=["heads", "length", "blocks"])
+def _gate_gradients_kernel(
+    y_ptr,
+    gate_ptr,
+    grad_y_ptr,
+    row_products_ptr,
+    grad_o_ptr,
+    grad_gate_ptr,
+    gate_batch,
+    gate_time,
+    gate_head,
+    grad_y_batch,
+    grad_y_time,
+    grad_y_head,
+    heads,
+    length,
+    blocks,
+    VALUE: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    FLOOR: tl.constexpr,
+):
+    """Backward 1, with a gate: D_t = Σ_j y_tj dy_tj, dO and dR."""
+    block, index = tl.program_id(0) % blocks, tl.program_id(0) // blocks
+    batch, head = (index // heads).to(tl.int64), (index % heads).to(tl.int64)
+    row = block * ROWS + tl.arange(0, ROWS)
+    out = ((batch * length + row) * heads + head) * VALUE
+    gate_ptr += batch * gate_batch + head * gate_head
+    grad_y_ptr += batch * grad_y_batch + head * grad_y_head
+    gate_row, grad_y_row = row.to(tl.int64) * gate_time, row.to(tl.int64) * grad_y_time
+    total = tl.zeros((ROWS, WIDTH), tl.float32)
+    for first in range(0, VALUE, WIDTH):
+        feature = first + tl.arange(0, WIDTH)
+        inside = (row < length)[:, None] & (feature < VALUE)[None, :]
+        at = out[:, None] + feature[None, :]
+        y = tl.load(y_ptr + at, inside, 0.0).to(tl.float32)
+        gate = tl.load(gate_ptr + gate_row[:, None] + feature[None, :], inside, 0.0).to(tl.float32)
+        grad_y = tl.load(grad_y_ptr + grad_y_row[:, None] + feature[None, :], inside, 0.0).to(tl.float32)
+        total += y * grad_y
+        factor, share = _gate_factor(gate, FLOOR)
+        tl.store(grad_o_ptr + at, (grad_y * factor).to(grad_o_ptr.dtype.element_ty), inside)
+        slope = share * (1 + gate * (1 - share))  # of silu
+        tl.store(grad_gate_ptr + at, (grad_y * (y / factor) * slope).to(grad_gate_ptr.dtype.element_ty), inside)
+    tl.store(row_products_ptr + (batch * heads + head) * length + row, tl.sum(total, 1), row < length)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -563,6 +633,10 @@ def _tiles_of(device: torch.device, narrow_type: bool) -> Tiles:
     return NARROW
 
 
+FLOORS = {torch.float32: 2.0**-40, torch.bfloat16: 2.0**-40, torch.float16: 2.0**-14}
+"""The least factor of a gate: times a value, it is no smaller than the type can hold with all its digits."""
+
+
 class Plan(NamedTuple):
     """Sizes of one call, and how it is cut."""
 
@@ -631,10 +705,14 @@ def _in_rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def _launch_forward(q: Tensor, k: Tensor, v: Tensor, chunk_size: int, scale: float) -> tuple[Tensor, Tensor]:
-    """O (batch, time, head, value) and l (batch, head, time); k and v may have tokens before the first of q."""
+def _launch_forward(
+    q: Tensor, k: Tensor, v: Tensor, gate: Tensor | None, chunk_size: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Y (batch, time, head, value) and l (batch, head, time); k and v may have tokens before the first of q."""
     require_kernels(q.device)
     q, k, v = _in_rows(q), _in_rows(k), _in_rows(v)
+    gate = None if gate is None else _in_rows(gate)
+    gate_strides = (0, 0, 0) if gate is None else gate.stride()[:3]
     plan = Plan.of(q, k, v, chunk_size)
     tiles, sizes, dot = plan.tiles, plan.sizes(), plan.dot()
     strides, v_strides = (*q.stride()[:3], *k.stride()[:3]), v.stride()[:3]
@@ -665,24 +743,34 @@ def _launch_forward(q: Tensor, k: Tensor, v: Tensor, chunk_size: int, scale: flo
                     num_stages=tiles.weights_stages, **dot,
                 )  # fmt: skip
                 _output_kernel[(count * row_tiles * value_tiles,)](
-                    weights, v, o, *v_strides, *weights.stride()[:2], *sizes, first_pair, first_row, row_tiles,
+                    weights, v, gate, o, *v_strides, *gate_strides, *weights.stride()[:2], *sizes,
+                    first_pair, first_row, row_tiles,
                     VALUE=plan.value, BLOCK_VALUE=block, VALUE_TILES=value_tiles,
-                    DEPTH=tiles.depth, num_stages=tiles.stages, **dot,
+                    DEPTH=tiles.depth, FLOOR=FLOORS[v.dtype], num_stages=tiles.stages, **dot,
                 )  # fmt: skip
     return o, log_sum
 
 
 def _launch_backward(
-    grad_o: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, log_sum: Tensor, chunk_size: int, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v."""
-    grad_o, q, k, v, o = _in_rows(grad_o), _in_rows(q), _in_rows(k), _in_rows(v), o.contiguous()
+    grad_y: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gate: Tensor | None,
+    y: Tensor,
+    log_sum: Tensor,
+    chunk_size: int,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of q, k, v and the gate; the last is empty without one."""
+    grad_y, q, k, v, y = _in_rows(grad_y), _in_rows(q), _in_rows(k), _in_rows(v), y.contiguous()
     plan = Plan.of(q, k, v, chunk_size)
     tiles, sizes, dot = plan.tiles, plan.sizes(), plan.dot()
+    row_products = torch.empty_like(log_sum)
+    grad_o, grad_gate = _launch_row_products(plan, grad_y, y, gate, row_products)
     strides, v_strides, o_strides = (*q.stride()[:3], *k.stride()[:3]), v.stride()[:3], grad_o.stride()[:3]
     power = scale * math.log2(math.e)
     grad_q, grad_k, grad_v = (torch.empty(given.shape, dtype=given.dtype, device=given.device) for given in (q, k, v))
-    row_products = torch.empty_like(log_sum)
     panel_columns = min(tiles.panel, plan.columns)
     groups = plan.groups(plan.rows * panel_columns)
     weights, grad_scores = q.new_empty(2, groups[0][1], plan.rows, panel_columns, dtype=plan.operand)
@@ -692,13 +780,8 @@ def _launch_backward(
     block = min(tiles.width, _block(max(plan.key, plan.value)))
     keys = {"KEY": plan.key, "KEY_TILES": triton.cdiv(plan.key, block)}
     values = {"VALUE": plan.value, "VALUE_TILES": triton.cdiv(plan.value, block)}
-    length, row_tiles = q.shape[1], plan.rows // tiles.rows
+    row_tiles = plan.rows // tiles.rows
     with torch.cuda.device_of(q):
-        blocks = triton.cdiv(length, 8)
-        _row_products_kernel[(plan.batch * plan.heads * blocks,)](
-            o, grad_o, row_products, *o_strides, plan.heads, length, blocks,
-            VALUE=plan.value, ROWS=8, WIDTH=min(512, _block(plan.value)), num_warps=4,
-        )  # fmt: skip
         for first_pair, count in groups:
             for first_column in range(0, plan.columns, panel_columns):
                 width = min(panel_columns, plan.columns - first_column)
@@ -726,22 +809,44 @@ def _launch_backward(
                     first_pair, first_column, row_tiles, width, DEPTH=tiles.depth,
                     num_stages=tiles.stages, BLOCK_WIDTH=block, **keys, **dot,
                 )  # fmt: skip
-    return grad_q, grad_k, grad_v
+    return grad_q, grad_k, grad_v, grad_gate
+
+
+def _launch_row_products(
+    plan: Plan, grad_y: Tensor, y: Tensor, gate: Tensor | None, row_products: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Fill D; return dO, which is dY where there is no gate, and the gradient of the gate."""
+    length = y.shape[1]
+    blocks = triton.cdiv(length, 8)
+    grid, sizes = (plan.batch * plan.heads * blocks,), (plan.heads, length, blocks)
+    cut = {"VALUE": plan.value, "ROWS": 8, "WIDTH": min(512, _block(plan.value)), "num_warps": 4}
+    with torch.cuda.device_of(y):
+        if gate is None:
+            _row_products_kernel[grid](y, grad_y, row_products, *grad_y.stride()[:3], *sizes, **cut)
+            return grad_y, y.new_empty(0)
+        gate = _in_rows(gate)
+        grad_o, grad_gate = torch.empty_like(y), torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
+        _gate_gradients_kernel[grid](
+            y, gate, grad_y, row_products, grad_o, grad_gate, *gate.stride()[:3], *grad_y.stride()[:3], *sizes,
+            FLOOR=FLOORS[y.dtype], **cut,
+        )  # fmt: skip
+    return grad_o, grad_gate
 
 
 # Autograd, and the operators by which torch.compile knows the kernels.
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    q, k, v, ctx.chunk_size, ctx.scale = inputs
+    q, k, v, gate, ctx.chunk_size, ctx.scale = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(q, k, v, *output)
+    ctx.save_for_backward(q, k, v, gate, *output)
 
 
 def _differentiate(launch: Callable[..., tuple[Tensor, ...]], ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
-    q, k, v, o, log_sum = ctx.saved_tensors
-    grad_o = torch.zeros_like(o) if gradients[0] is None else gradients[0]
-    return *launch(grad_o, q, k, v, o, log_sum, ctx.chunk_size, ctx.scale), None, None
+    q, k, v, gate, y, log_sum = ctx.saved_tensors
+    grad_y = torch.zeros_like(y) if gradients[0] is None else gradients[0]
+    *grads, grad_gate = launch(grad_y, q, k, v, gate, y, log_sum, ctx.chunk_size, ctx.scale)
+    return *grads, None if gate is None else grad_gate, None, None
 
 
 class ChunkAttentionFunction(torch.autograd.Function):
@@ -766,16 +871,25 @@ _forward.register_autograd(partial(_differentiate, _backward), setup_context=_sa
 
 
 @_forward.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, chunk_size: int, scale: float) -> tuple[Tensor, Tensor]:
+def _(q: Tensor, k: Tensor, v: Tensor, gate: Tensor | None, chunk_size: int, scale: float) -> tuple[Tensor, Tensor]:
     batch, length, heads, _ = q.shape
     return v.new_empty(batch, length, heads, v.shape[3]), q.new_empty(batch, heads, length, dtype=torch.float32)
 
 
 @_backward.register_fake
 def _(
-    grad_o: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, log_sum: Tensor, chunk_size: int, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
+    grad_y: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gate: Tensor | None,
+    y: Tensor,
+    log_sum: Tensor,
+    chunk_size: int,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad_gate = y.new_empty(0) if gate is None else gate.new_empty(gate.shape)
+    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape), grad_gate
 
 
 def chunked_attention_triton(
@@ -787,32 +901,36 @@ def chunked_attention_triton(
     scale: float = 1.0,
     bias: Bias | None = None,
     dropout: float = 0.0,
+    gate: Values | None = None,
 ) -> tuple[Values, AttentionCache]:
-    """`ops.attention.chunked_attention` as Triton kernels; q, k and v in float32, float16 or bfloat16.
+    """`ops.attention.chunked_attention` as Triton kernels; q, k, v and gate in float32, float16 or bfloat16.
 
     Raises its errors, TypeError for float64, ValueError for a bias or dropout, and RuntimeError where no kernel runs.
     """
-    cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout)
+    cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout, gate)
     if bias is not None or dropout:
         given = "a bias" if bias is not None else f"dropout={dropout}"
         raise ValueError(f"the attention kernels know no bias and no dropout, got {given}; use the torch face")
     if q.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise TypeError(f"q must be float32, float16 or bfloat16, got {q.dtype}; use the torch face for float64")
+    if gate is not None and gate.dtype != q.dtype:
+        raise TypeError(f"gate must hold {q.dtype} as q does, got {gate.dtype}; use gate.to(q.dtype)")
     length, held = q.shape[1], cache.keys.shape[1]
     out = []
     start = 0
     if held:  # the rest of the open chunk
         start = min(chunk_size - held, length)
         cache = AttentionCache(torch.cat([cache.keys, k[:, :start]], 1), torch.cat([cache.values, v[:, :start]], 1))
-        out.append(_attend(q[:, :start], *cache, chunk_size, scale))
+        out.append(_attend(q[:, :start], *cache, None if gate is None else gate[:, :start], chunk_size, scale))
     if start < length:  # all chunks that begin here
-        out.append(_attend(q[:, start:], k[:, start:], v[:, start:], chunk_size, scale))
+        rest = None if gate is None else gate[:, start:]
+        out.append(_attend(q[:, start:], k[:, start:], v[:, start:], rest, chunk_size, scale))
     if not held or start == chunk_size - held:  # the chunk that was open is full
         end = length - (length - start) % chunk_size
         cache = AttentionCache(k[:, end:].clone(), v[:, end:].clone())  # a view would keep the whole sequence alive
     return out[0] if len(out) == 1 else torch.cat(out, 1), cache
 
 
-def _attend(q: Keys, k: Keys, v: Values, chunk_size: int, scale: float) -> Values:
-    forward = entry(_launch_forward, ChunkAttentionFunction, _forward, q, k, v)
-    return forward(q, k, v, chunk_size, float(scale))[0]
+def _attend(q: Keys, k: Keys, v: Values, gate: Values | None, chunk_size: int, scale: float) -> Values:
+    forward = entry(_launch_forward, ChunkAttentionFunction, _forward, q, k, v, gate)
+    return forward(q, k, v, gate, chunk_size, float(scale))[0]

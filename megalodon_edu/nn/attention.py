@@ -181,6 +181,7 @@ class NormalizedAttention(nn.Module):
         attend = chunked_attention_reference if self.backend == "reference" else chunked_attention
         if not dropout and uses_triton(self.backend, v):  # the kernel knows no dropout
             from megalodon_edu.kernels.attention import chunked_attention_triton as attend
+        gate = self.wr(mx).unflatten(-1, (self.num_heads, -1)).to(v.dtype)
         with full_precision(normal):
-            o, cache = attend(q.to(v.dtype), k.to(v.dtype), v, self.chunk_size, cache, dropout=dropout)
-        return o.flatten(-2) * F.silu(self.wr(mx)), cache
+            gated, cache = attend(q.to(v.dtype), k.to(v.dtype), v, self.chunk_size, cache, dropout=dropout, gate=gate)
+        return gated.flatten(-2), cache

@@ -1,6 +1,7 @@
 """Causal attention inside chunks: token t sees the tokens of its own chunk up to itself, O(L C) for a length of L.
 
     o_t = Σ_s softmax_s(scale · q_t·k_s + bias_{t,s}) v_s          s ≤ t, s and t in the same chunk of C tokens
+    y_t = o_t ⊙ silu(gate_t)                                       with a gate; without one y = o
 
 MEGA-chunk (arXiv:2209.10655, Section 3.5) and Megalodon (arXiv:2404.08801, Section 3). A stream carries the keys and
 values of the chunk that is not full yet; at a chunk's edge there is nothing to carry. The last chunk may be short.
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import dropout as drop
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention, silu
 
 from megalodon_edu.arguments import (
     require_between,
@@ -47,13 +48,15 @@ def chunked_attention_reference(
     scale: float = 1.0,
     bias: Bias | None = None,
     dropout: float = 0.0,
+    gate: Values | None = None,
 ) -> tuple[Values, AttentionCache]:
     """All pairs of tokens, a mask, a softmax in float32: O(L²), the truth for `chunked_attention`.
 
     bias is added to the logits by place in the chunk: row of the query, column of the key. dropout is the probability
-    that a weight is dropped. Raises TypeError or ValueError for wrong shapes or types and a cache that does not fit.
+    that a weight is dropped. gate, where there is one, comes as it is before silu.
+    Raises TypeError or ValueError for wrong shapes or types and a cache that does not fit.
     """
-    cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout)
+    cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout, gate)
     held = cache.keys.shape[1]
     keys, values = torch.cat([cache.keys, k], 1), torch.cat([cache.values, v], 1)
     position = torch.arange(keys.shape[1], device=q.device)
@@ -64,7 +67,7 @@ def chunked_attention_reference(
     if bias is not None:
         logits = logits + bias.to(work)[row % chunk_size, column % chunk_size]
     weights = drop(logits.masked_fill(~visible, float("-inf")).softmax(-1), dropout)
-    out = torch.einsum("b h t s, b s h d -> b t h d", weights, values.to(work)).to(v.dtype)
+    out = _gated(torch.einsum("b h t s, b s h d -> b t h d", weights, values.to(work)), gate).to(v.dtype)
     left = keys.shape[1] % chunk_size
     start = keys.shape[1] - left
     return out, AttentionCache(keys[:, start:].clone(), values[:, start:].clone())
@@ -79,11 +82,12 @@ def chunked_attention(
     scale: float = 1.0,
     bias: Bias | None = None,
     dropout: float = 0.0,
+    gate: Values | None = None,
 ) -> tuple[Values, AttentionCache]:
     """The same with PyTorch's fused attention: the rest of the open chunk, then all full chunks as one batch, then
     the short chunk at the end. Arguments and errors as `chunked_attention_reference`.
     """
-    cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout)
+    cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout, gate)
     length, held = q.shape[1], cache.keys.shape[1]
     out = []
     start = 0
@@ -101,7 +105,12 @@ def chunked_attention(
         out.append(causal_attention(q[:, end:], k[:, end:], v[:, end:], scale, bias, dropout))
     if not held or start == chunk_size - held:  # the chunk that was open is full
         cache = AttentionCache(k[:, end:].clone(), v[:, end:].clone())  # a view would keep the whole sequence alive
-    return torch.cat(out, 1), cache
+    return _gated(torch.cat(out, 1), gate).to(v.dtype), cache
+
+
+def _gated(out: Values, gate: Values | None) -> Values:
+    """out ⊙ silu(gate), in at least float32."""
+    return out if gate is None else out * silu(gate.to(torch.promote_types(gate.dtype, torch.float32)))
 
 
 def causal_attention(
@@ -178,6 +187,7 @@ def check_arguments(
     scale: float,
     bias: Bias | None,
     dropout: float,
+    gate: Values | None = None,
 ) -> AttentionCache:
     """Return the cache in the dtypes of k and v, empty where none is given; raises TypeError or ValueError."""
     require_tensor("q", q, "batch time head key")
@@ -197,6 +207,10 @@ def check_arguments(
         require_tensor("bias", bias, "chunk chunk", chunk=chunk_size)
         require_floating("bias", bias)
         require_finite("bias", bias)
+    if gate is not None:
+        require_tensor("gate", gate, "batch time head value", batch=batch, time=time, head=heads, value=v.shape[-1])
+        require_floating("gate", gate)
+        require_device_of("gate", gate, q)
     if cache is None:
         return AttentionCache(k[:, :0], v[:, :0])
     require_state("cache", cache, AttentionCache)

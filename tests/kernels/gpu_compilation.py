@@ -93,11 +93,13 @@ def attend(dtype: torch.dtype, time: int, heads: int, key: int, value: int, chun
     def tokens(length: int, width: int) -> Tensor:
         return torch.zeros(1, length, heads, width, dtype=dtype)
 
-    def face(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def face(q: Tensor, k: Tensor, v: Tensor, gate: Tensor | None = None) -> Tensor:
         cache = AttentionCache(tokens(held, key), tokens(held, value)) if held else None
-        return kernels.chunked_attention_triton(q, k, v, chunk, cache)[0]
+        return kernels.chunked_attention_triton(q, k, v, chunk, cache, gate=gate)[0]
 
-    differentiate(face, tokens(time, key), tokens(time, key), tokens(time, value))
+    given = tokens(time, key), tokens(time, key), tokens(time, value)
+    differentiate(face, *given)
+    differentiate(face, *given, tokens(time, value))
 
 
 def decode(dtype: torch.dtype, heads: int, key_heads: int, key: int, value: int, channels: int, groups: int) -> None:

@@ -9,7 +9,7 @@ from megalodon_edu.kernels import chunked_attention_triton
 from megalodon_edu.kernels.attention import NARROW, _backward, _forward, _launch_forward
 from megalodon_edu.ops.attention import AttentionCache, chunked_attention, chunked_attention_reference
 
-NAMES = ("o", "keys", "values", "dq", "dk", "dv", "dkeys", "dvalues")
+NAMES = ("o", "keys", "values", "dq", "dk", "dv", "dgate", "dkeys", "dvalues")
 SMALL = NARROW._replace(
     rows=16, columns=16, score_columns=32, sum_columns=16, sum_depth=16, width=32, depth=16, panel=32
 )
@@ -31,19 +31,23 @@ def make(device, batch, time, heads, key, value, held=0, dtype=torch.float32):
     return [torch.randn(batch, length, heads, width).to(device, dtype) for length, width in shapes]
 
 
-def run(face, inputs, chunk, scale=0.4):
+def run(face, inputs, chunk, scale=0.4, gate=None):
     """Return the output, the cache, and every gradient (by random weights)."""
     given = [tensor.detach().clone().requires_grad_() for tensor in inputs]
     held = given[3].shape[1]
-    o, cache = face(*given[:3], chunk, AttentionCache(*given[3:]) if held else None, scale)
+    gate = None if gate is None else gate.detach().clone().requires_grad_()
+    o, cache = face(*given[:3], chunk, AttentionCache(*given[3:]) if held else None, scale, gate=gate)
     torch.manual_seed(1)
     loss = sum((part * torch.randn(part.shape).to(part)).sum() for part in (o, *cache))
-    return [o, *cache, *torch.autograd.grad(loss, given if held else given[:3])]
+    wanted = [*given[:3], *([] if gate is None else [gate]), *(given[3:] if held else [])]
+    return [o, *cache, *torch.autograd.grad(loss, wanted)]
 
 
-def assert_close(inputs, chunk, limit=1e-5, truth=chunked_attention_reference):
-    found = run(chunked_attention_triton, inputs, chunk)
-    for name, a, b in zip(NAMES, found, run(truth, [tensor.double() for tensor in inputs], chunk), strict=False):
+def assert_close(inputs, chunk, limit=1e-5, truth=chunked_attention_reference, gate=None):
+    found = run(chunked_attention_triton, inputs, chunk, gate=gate)
+    wide = None if gate is None else gate.double()
+    names = [name for name in NAMES if gate is not None or name != "dgate"]
+    for name, a, b in zip(names, found, run(truth, [t.double() for t in inputs], chunk, gate=wide), strict=False):
         assert a.shape == b.shape
         error, size = (a.double() - b).norm(), b.norm()
         assert error <= limit * size + 1e-6 * b.numel() ** 0.5, f"{name}: {error / size:.2e}"  # a row of 1 has dq = 0
@@ -62,6 +66,25 @@ def test_with_a_cache(device, time, held):
 @pytest.mark.parametrize(("heads", "key", "value"), [(1, 4, 1), (3, 16, 16), (1, 33, 70), (2, 40, 8)])
 def test_any_heads_and_widths(device, heads, key, value):
     assert_close(make(device, 1, 45, heads, key, value, 9), 40)
+
+
+@pytest.mark.parametrize(("time", "held"), [(1, 0), (45, 0), (CHUNK + 30, 33)])
+def test_with_a_gate(device, time, held):
+    inputs = make(device, 1, time, 2, 20, 40, held)
+    gate = 3 * torch.randn_like(inputs[2])
+    assert_close(inputs, CHUNK, gate=gate)
+    apart = gate.mT.contiguous().mT
+    plain, _ = chunked_attention_triton(*inputs[:3], CHUNK, gate=gate)
+    assert torch.equal(chunked_attention_triton(*inputs[:3], CHUNK, gate=apart)[0], plain)
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float16, 1e-2)])
+def test_a_gate_that_closes(device, dtype, limit):
+    """What the gate multiplied is found again from the product, also where the gate lets nothing through."""
+    inputs = make(device, 1, 45, 1, 20, 40, dtype=dtype)
+    gate = torch.randn_like(inputs[2])
+    gate[:, :10], gate[:, 10:12], gate[:, 12:14], gate[:, 14:16] = 0.0, 1e-6, -1e3, 1e3
+    assert_close(inputs, CHUNK, limit, gate=gate)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 1000])
@@ -179,22 +202,29 @@ def test_what_the_kernels_do_not_know_is_said(device):
         chunked_attention_triton(q.double(), k.double(), v.double(), 4)
     with pytest.raises(TypeError, match="k must hold torch.float32 as q does"):
         chunked_attention_triton(q, k.half(), v, 4)
+    with pytest.raises(TypeError, match="gate must hold torch.float32 as q does"):
+        chunked_attention_triton(q, k, v, 4, gate=v.half())
 
 
-def test_the_operators_are_registered_whole(device):
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+def test_the_operators_are_registered_whole(device, gated):
     """Schema, shapes without numbers, autograd, and a graph of the compiler."""
     q, k, v = (tensor.requires_grad_() for tensor in make(device, 2, 9, 2, 8, 16)[:3])
+    gate = torch.randn_like(v).requires_grad_() if gated else None
     tests = ("test_schema", "test_faketensor", "test_autograd_registration")
-    torch.library.opcheck(_forward, (q, k, v, 8, 0.5), test_utils=tests)
-    q, k, v = q.detach(), k.detach(), v.detach()
-    o, log_sum = _launch_forward(q, k, v, 8, 0.5)
-    torch.library.opcheck(_backward, (o, q, k, v, o, log_sum, 8, 0.5), test_utils=tests[:2])
+    torch.library.opcheck(_forward, (q, k, v, gate, 8, 0.5), test_utils=tests)
+    q, k, v, gate = (given if given is None else given.detach() for given in (q, k, v, gate))
+    y, log_sum = _launch_forward(q, k, v, gate, 8, 0.5)
+    torch.library.opcheck(_backward, (y, q, k, v, gate, y, log_sum, 8, 0.5), test_utils=tests[:2])
 
 
-def test_a_compiled_function_gives_the_same(device):
+@pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])
+def test_a_compiled_function_gives_the_same(device, gated):
     inputs = make(device, 2, 9, 2, 8, 16, 3)
+    gate = torch.randn_like(inputs[2]) if gated else None
     compiled = torch.compile(chunked_attention_triton, backend="aot_eager", fullgraph=True)
-    for found, expected in zip(run(compiled, inputs, 8), run(chunked_attention_triton, inputs, 8), strict=True):
+    plain = run(chunked_attention_triton, inputs, 8, gate=gate)
+    for found, expected in zip(run(compiled, inputs, 8, gate=gate), plain, strict=True):
         assert torch.equal(found, expected)
 
 
@@ -203,7 +233,9 @@ def test_a_compiled_function_gives_the_same(device):
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("shape", [(2, 4099, 1, 256, 2048, 100), (3, 2000, 4, 64, 160, 0), (1, 1, 1, 256, 2048, 999)])
 def test_big_shapes_on_a_gpu(device, shape, dtype, limit):
-    assert_close(make(device, *shape, dtype), 2048 if shape[1] > 2048 else 1000, limit, chunked_attention)
+    inputs, chunk = make(device, *shape, dtype), 2048 if shape[1] > 2048 else 1000
+    assert_close(inputs, chunk, limit, chunked_attention)
+    assert_close(inputs, chunk, limit, chunked_attention, gate=torch.randn_like(inputs[2]))
 
 
 @pytest.mark.gpu
