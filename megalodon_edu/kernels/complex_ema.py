@@ -636,6 +636,7 @@ class Tiles(NamedTuple):
     least_chunks: int = 8  # in a segment
     chunk: int = 16  # T
     warps: int = 8
+    sums_channels: int = 16  # with 8, and 8 warps, two programs share a multiprocessor, and each reads half of 32 bytes
     sums_warps: int = 16  # its sums fill the registers of as many
 
 
@@ -696,8 +697,7 @@ class _Launches:
         self.padded_modes = _padded(self.modes)
         # A rest, which may be all there is, gets exact products; the interpreter's in bfloat16 are wrong.
         self.narrow = x.dtype == torch.bfloat16 and piece.steps == self.chunk and not interpreting()
-        # Wider operands and more modes need more shared memory for each channel.
-        self.tile_channels = max(1, TILES.channels // (1 if self.narrow else 2) * 16 // self.padded_modes)
+        self.tile_channels = self.tile(TILES.channels)
         self.groups = triton.cdiv(piece.segments * self.batch, TILES.columns)
         self.whole = (
             self.channels % self.tile_channels == 0
@@ -709,7 +709,11 @@ class _Launches:
     def empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=self.device)
 
-    def options(self, warps: int) -> dict[str, object]:
+    def tile(self, channels: int) -> int:
+        """So many channels; wider operands and more modes need more shared memory for each."""
+        return max(1, channels // (1 if self.narrow else 2) * 16 // self.padded_modes)
+
+    def options(self, warps: int, tile_channels: int) -> dict[str, object]:
         return {
             "CHANNELS": self.channels,
             "MODES": self.modes,
@@ -717,10 +721,10 @@ class _Launches:
             "PRECISION": "tf32" if self.narrow else "tf32x3",
             "TILE_MODES": self.padded_modes,
             "CHUNK": self.chunk,
-            "TILE_CHANNELS": self.tile_channels,
+            "TILE_CHANNELS": tile_channels,
             "TILE_COLUMNS": TILES.columns,
             "WHOLE": self.whole,
-            "num_warps": min(warps, self.tile_channels),  # a warp has at least one channel to itself
+            "num_warps": min(warps, tile_channels),  # a warp has at least one channel to itself
             "num_stages": 1,  # tiles copied ahead of time lie in shared memory as they come: conflicts in its banks
         }
 
@@ -796,7 +800,7 @@ class _Launches:
             *(x, y, matrices.lags, read, write, matrices.across, starts, ends, *self.span()),
             REVERSED=reverse,
             OUTPUT=y is not None,
-            **self.options(TILES.warps),
+            **self.options(TILES.warps, self.tile_channels),
         )
 
     def gradients(
@@ -813,9 +817,8 @@ class _Launches:
         grad_ends = torch.empty_like(starts)
         self.starts(grad_y, matrices, grad_after, grad_ends, reverse=True)
         self.walk(grad_y, grad_x, matrices, grad_ends, grad_before, reverse=True)
-        joined = self.joined()
-        tiles, groups = self.walk_grid()
-        grid = tiles, groups // joined
+        joined, tile_channels = self.joined(), self.tile(TILES.sums_channels)
+        grid = triton.cdiv(self.channels, tile_channels), self.groups // joined
         inner = (grid[1], 2, self.channels, self.padded_modes, self.chunk)
         sum_state, sum_slope, sum_ends = self.empty(*inner), self.empty(*inner), self.empty(inner[0], 4, *inner[2:4])
         sum_toeplitz = self.empty(grid[1], self.channels, self.chunk, self.chunk)
@@ -823,7 +826,7 @@ class _Launches:
             *(x, grad_y, matrices.write, matrices.across),
             *(starts, grad_ends, torch.view_as_real(grad_before)),
             *(sum_toeplitz, sum_state, sum_slope, sum_ends, *self.span(joined), joined),
-            **self.options(TILES.sums_warps),
+            **self.options(TILES.sums_warps, tile_channels),
         )
         gradients = [torch.empty_like(coefficient) for coefficient in self.coefficients]
         alpha, delta, theta, eta, _ = self.coefficients
