@@ -20,7 +20,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from megalodon_edu.arguments import require_choice
+from megalodon_edu.arguments import require_choice, require_positive
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer, match_transformer
@@ -57,7 +57,7 @@ class RecallBudget:
     most: int = 512
     longest_of_transformer: int = 2**16
     looks: int = 20
-    choose_batches: int = 4
+    choose_batches: int = 8
 
     def sequences(self, length: int) -> int:
         """How many sequences of that length a test has."""
@@ -96,8 +96,12 @@ class Tally(NamedTuple):
     right: int
 
 
-def build(name: str, vocabulary: int, seed: int, config: MegalodonConfig, backend: str = "auto") -> LanguageModel:
+def build(
+    name: str, vocabulary: int, seed: int, config: MegalodonConfig, length: int, backend: str = "auto"
+) -> LanguageModel:
     """A new model of one of `MODELS`, sized like `config`: the Transformer has as many parameters as Megalodon.
+
+    length: of the sequences that it learns from.
 
     Raises ValueError for another name.
     """
@@ -105,7 +109,7 @@ def build(name: str, vocabulary: int, seed: int, config: MegalodonConfig, backen
     config = replace(config, vocab_size=vocabulary)
     torch.manual_seed(seed)
     if name == "transformer":
-        return Transformer(match_transformer(config), backend=backend)
+        return Transformer(match_transformer(config, context_size=length), backend=backend)
     return Megalodon(replace(config, ema="none") if name == "megalodon-without-ema" else config, backend=backend)
 
 
@@ -220,7 +224,7 @@ def recall_run(
     require_choice("task", task, TASKS)
     start = time.perf_counter()
     options = TrainingOptions(steps=budget.steps, learning_rate=rate, warmup_steps=budget.warmup_steps)
-    model = build(name, TASKS[task].VOCABULARY, seed, config, backend).to(device)
+    model = build(name, TASKS[task].VOCABULARY, seed, config, budget.length, backend).to(device)
 
     def batch_of(step: int, purpose: int = TRAIN) -> RecallBatch:
         generator = np.random.default_rng([seed, purpose, step])
@@ -244,6 +248,8 @@ def recall_run(
         "learning_rate": rate,
         "parameters": model.parameter_count(),
         "config": model.config.to_dict(),
+        "steps": budget.steps,
+        "chunk": config.chunk_size,
         "budget": asdict(budget),
         "chance": TASKS[task].CHANCE,
         "choice": looks[-1].accuracy,
@@ -256,14 +262,20 @@ def recall_run(
     }
 
 
-def sizes(task: str, quick: bool) -> tuple[RecallBudget, MegalodonConfig]:
-    """Budget and sizes of the recorded runs, the preset `tiny` with chunks of 128; `quick`: for a CPU in seconds."""
+def sizes(task: str, steps: int = 0, quick: bool = False) -> tuple[RecallBudget, MegalodonConfig]:
+    """Budget and sizes of the recorded runs, the preset `tiny` with chunks of 128; `quick`: for a CPU in seconds.
+
+    steps: of training; 0: the budget's own. Raises ValueError for an unknown task or steps below 0.
+    """
     require_choice("task", task, TASKS)
-    config = MegalodonConfig.preset("tiny")
+    require_positive("steps", steps, least=0)
+    budget, config = (QUICK if quick else BUDGETS)[task], MegalodonConfig.preset("tiny")
+    if steps:
+        budget = replace(budget, steps=steps)
     if not quick:
-        return BUDGETS[task], config
+        return budget, config
     small = replace(config, model_dim=16, z_dim=8, value_dim=16, ffn_hidden_dim=32, cema_ndim=2, chunk_size=16)
-    return QUICK[task], small
+    return budget, small
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -275,9 +287,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, required=True, help="the learning rate's peak")
     parser.add_argument("--out", type=Path, required=True, help="the JSON file to write")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--steps", type=int, default=0, help="of training; 0: those of the recorded runs")
     parser.add_argument("--quick", action="store_true", help="sizes that a CPU finishes in seconds")
     args = parser.parse_args(arguments)
-    budget, config = sizes(args.task, args.quick)
+    budget, config = sizes(args.task, args.steps, args.quick)
     found = recall_run(args.task, args.model, args.seed, args.rate, budget, config, args.device)
     save_json(args.out, found)
     print(

@@ -54,14 +54,14 @@ def test_a_loss_that_is_not_finite_ends_the_run():
 
 
 def test_the_three_models_are_of_one_size_and_one_of_them_has_no_moving_average():
-    models = {name: build(name, 256, 0, sizes("induction", quick=False)[1], "torch") for name in runs.MODELS}
+    models = {name: build(name, 256, 0, sizes("induction")[1], 256, "torch") for name in runs.MODELS}
     counts = {name: model.parameter_count() for name, model in models.items()}
     assert counts["transformer"] == pytest.approx(counts["megalodon"], rel=0.02)
     assert counts["megalodon-without-ema"] < counts["megalodon"]
     names = {name: [part for part, _ in model.named_parameters() if "cema" in part] for name, model in models.items()}
     assert names["megalodon"] and not names["megalodon-without-ema"] and not names["transformer"]
     with pytest.raises(ValueError, match="name must be one of megalodon"):
-        build("mamba", 256, 0, CONFIG)
+        build("mamba", 256, 0, CONFIG, 32)
 
 
 def test_a_tally_counts_by_octave_and_chunk():
@@ -111,3 +111,17 @@ def test_a_run_repeats_itself():
     budget, config = sizes("induction", quick=True)
     first, second = (recall_run("induction", "megalodon", 3, 0.01, budget, config, CPU) for _ in range(2))
     assert first["looks"] == second["looks"] and first["tests"] == second["tests"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("task", runs.TASKS)
+@pytest.mark.parametrize("name", runs.MODELS)
+def test_a_gpu_whose_steps_are_recorded_learns_as_a_cpu_does(task, name):
+    budget, config = sizes(task, quick=True)
+    found = [recall_run(task, name, 0, 1e-3, budget, config, torch.device(device)) for device in ("cpu", "cuda")]
+    losses = [[look["loss"] for look in run["looks"]] for run in found]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert [(row["test"], row["asked"]) for row in found[0]["tests"]] == [
+        (row["test"], row["asked"]) for row in found[1]["tests"]
+    ]
