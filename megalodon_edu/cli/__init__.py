@@ -1,7 +1,8 @@
 """The commands of `megalodon-edu`. A command's module is imported only when that command is asked for.
 
 Such a module holds HELP (one line), add_arguments(parser) and run(args), which returns the exit status.
-One that sets PASSES_ARGUMENTS_ON = True finds the arguments it does not know in args.rest.
+One that sets PASSES_ARGUMENTS_ON = True finds the arguments it does not know in args.rest; one with OWN_HELP = True
+adds --help itself.
 """
 
 import argparse
@@ -22,6 +23,7 @@ COMMANDS = {
     "generate": "megalodon_edu.cli.generate",
     "evaluate": "megalodon_edu.cli.evaluate",
     "bench": "megalodon_edu.cli.bench",
+    "study": "megalodon_edu.cli.study",
     "notebooks": "megalodon_edu.cli.notebooks",
 }
 
@@ -114,6 +116,7 @@ def _run(name: str, arguments: list[str]) -> int:
         prog=f"megalodon-edu {name}",
         description=module.HELP,
         allow_abbrev=False,
+        add_help=not getattr(module, "OWN_HELP", False),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
