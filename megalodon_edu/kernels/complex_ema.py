@@ -26,7 +26,8 @@ p needs no sum of its own: conj(g') W x = conj(g') (h' - q^T h), so the sum over
 Re(V h) dy, plus conj(g) h after the last chunk, less that before the first. One more kernel takes all this to alpha,
 delta, theta, eta and skip. Every sum has a fixed order: the same input gives the same bits.
 
-A rest shorter than a chunk is a second, single chunk with r < T steps: W_s = p q^{r-1-s}, and q^r for q^T.
+Walks for states alone take two chunks as one, with V, W and q^T for 2T steps. So segments are pairs of chunks; a chunk
+that is left is a piece of its own, and so is a rest of r < T steps: W_s = p q^{r-1-s}, and q^r for q^T.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
@@ -107,14 +108,12 @@ def _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES: t
 def _store_both_orders(
     ptr, channel, n, t, value_r, value_i, CHANNELS: tl.constexpr, TILE_MODES: tl.constexpr, CHUNK: tl.constexpr
 ):
-    """A matrix as (part, channel, n, t), and behind it as (part, channel, t, n): whoever reads it, reads rows."""
+    """A matrix as (part, channel, t, n), and behind it as (part, channel, n, t): whoever reads it, reads rows."""
     size = CHANNELS * TILE_MODES * CHUNK
-    at = ptr + channel * (TILE_MODES * CHUNK) + n * CHUNK + t
-    tl.store(at, value_r)
-    tl.store(at + size, value_i)
-    at = ptr + 2 * size + channel * (TILE_MODES * CHUNK) + t * TILE_MODES + n
-    tl.store(at, value_r)
-    tl.store(at + size, value_i)
+    at = channel * (TILE_MODES * CHUNK) + t * TILE_MODES + n
+    _store_state(ptr, at, None, value_r, value_i, size)
+    at = channel * (TILE_MODES * CHUNK) + n * CHUNK + t
+    _store_state(ptr + 2 * size, at, None, value_r, value_i, size)
 
 
 @triton.jit(do_not_specialize=["steps", "jump_steps"])
@@ -129,6 +128,9 @@ def _matrices_kernel(
     write_ptr,
     across_ptr,
     jump_ptr,
+    twin_read_ptr,
+    twin_write_ptr,
+    twin_across_ptr,
     steps,
     jump_steps,
     CHANNELS: tl.constexpr,
@@ -137,7 +139,10 @@ def _matrices_kernel(
     TILE_MODES: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """K's first column (lags), V (read), W (write), q^steps (across) and q^jump_steps (jump) of one channel."""
+    """K's first column (lags), V (read), W (write), q^steps (across) and q^jump_steps (jump) of one channel.
+
+    V, W and q^steps of two chunks, too (twin): for walks without outputs.
+    """
     channel = tl.program_id(0).to(tl.int64)
     n, e = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     alpha, _, decay, theta, eta_r, eta_i = _coefficients(alpha_ptr, delta_ptr, theta_ptr, eta_ptr, channel, n, MODES)
@@ -162,6 +167,20 @@ def _matrices_kernel(
     at = channel * TILE_MODES + n[:, None]
     power_r, power_i = _power(decay, theta, steps.to(tl.float64))
     _store_state(across_ptr, at, None, power_r, power_i, CHANNELS * TILE_MODES)
+
+    # Of two chunks, (t, n): V of the second and W of the first have q^CHUNK as one more factor.
+    size = CHANNELS * TILE_MODES * (2 * CHUNK)
+    twin_at = channel * (TILE_MODES * (2 * CHUNK)) + n[:, None]
+    first, second = twin_at + e[None, :] * TILE_MODES, twin_at + (CHUNK + e[None, :]) * TILE_MODES
+    _store_state(twin_read_ptr, first, None, read_r, read_i, size)
+    more_r, more_i = _times(power_r, -power_i, read_r, read_i)  # read_i is -Im V
+    _store_state(twin_read_ptr, second, None, more_r, more_i, size)
+    first, second = twin_at + step * TILE_MODES, twin_at + (CHUNK + step) * TILE_MODES
+    more_r, more_i = _times(power_r, power_i, write_r, write_i)
+    _store_state(twin_write_ptr, first, None, more_r, more_i, size)
+    _store_state(twin_write_ptr, second, None, write_r, write_i, size)
+    power_r, power_i = _times(power_r, power_i, power_r, power_i)
+    _store_state(twin_across_ptr, at, None, power_r, power_i, CHANNELS * TILE_MODES)
     power_r, power_i = _power(decay, theta, jump_steps.to(tl.float64))
     _store_state(jump_ptr, at, None, power_r, power_i, CHANNELS * TILE_MODES)
 
@@ -212,7 +231,7 @@ def _load_matrix(
     """Both parts of V or W, (channel, t, n) if BY_TIME, or else (channel, n, t)."""
     n, t = tl.arange(0, TILE_MODES), tl.arange(0, CHUNK)
     imaginary = CHANNELS * (TILE_MODES * CHUNK)
-    inner = 2 * imaginary + t[:, None] * TILE_MODES + n[None, :] if BY_TIME else n[:, None] * CHUNK + t[None, :]
+    inner = t[:, None] * TILE_MODES + n[None, :] if BY_TIME else 2 * imaginary + n[:, None] * CHUNK + t[None, :]
     at = channel.to(tl.int64)[:, None, None] * (TILE_MODES * CHUNK) + inner[None, :, :]
     exists = is_channel[:, None, None]
     return tl.load(ptr + at, exists, 0.0), tl.load(ptr + imaginary + at, exists, 0.0)
@@ -661,18 +680,25 @@ class Matrices(NamedTuple):
     write: Float[Tensor, " order_part_channel_mode_chunk"]
     across: Float[Tensor, " part_channel_mode"]
     jump: Float[Tensor, " part_channel_mode"]
+    twin_read: Float[Tensor, " part_channel_twin_mode"]
+    twin_write: Float[Tensor, " part_channel_twin_mode"]
+    twin_across: Float[Tensor, " part_channel_mode"]
 
 
 def _pieces(x: Tensor) -> list[Piece]:
+    """Pairs of chunks, which walks without outputs take as one; then a chunk that is left, and the rest."""
     batch, length, channels = x.shape
-    chunk, whole, pieces = TILES.chunk, length // TILES.chunk, []
-    if whole:
+    chunk, pieces = TILES.chunk, []
+    chunks, pairs = length // chunk, length // (2 * chunk)
+    if pairs:
         groups = max(1, TILES.programs // triton.cdiv(channels, TILES.channels))
-        segments = max(1, min(groups * TILES.columns // batch, whole // TILES.least_chunks))
-        per_segment = triton.cdiv(whole, segments)
-        pieces.append(Piece(0, whole * chunk, chunk, triton.cdiv(whole, per_segment), per_segment))
+        segments = max(1, min(groups * TILES.columns // batch, 2 * pairs // TILES.least_chunks))
+        per_segment = triton.cdiv(pairs, segments)
+        pieces.append(Piece(0, 2 * pairs * chunk, chunk, triton.cdiv(pairs, per_segment), 2 * per_segment))
+    if chunks % 2:
+        pieces.append(Piece(2 * pairs * chunk, chunks * chunk, chunk, 1, 1))
     if length % chunk:
-        pieces.append(Piece(whole * chunk, length, length % chunk, 1, 1))
+        pieces.append(Piece(chunks * chunk, length, length % chunk, 1, 1))
     return pieces
 
 
@@ -713,14 +739,14 @@ class _Launches:
         """So many channels; wider operands and more modes need more shared memory for each."""
         return max(1, channels // (1 if self.narrow else 2) * 16 // self.padded_modes)
 
-    def options(self, warps: int, tile_channels: int) -> dict[str, object]:
+    def options(self, warps: int, tile_channels: int, chunk: int) -> dict[str, object]:
         return {
             "CHANNELS": self.channels,
             "MODES": self.modes,
             "OPERAND": tl.bfloat16 if self.narrow else tl.float32,
             "PRECISION": "tf32" if self.narrow else "tf32x3",
             "TILE_MODES": self.padded_modes,
-            "CHUNK": self.chunk,
+            "CHUNK": chunk,
             "TILE_CHANNELS": tile_channels,
             "TILE_COLUMNS": TILES.columns,
             "WHOLE": self.whole,
@@ -728,12 +754,11 @@ class _Launches:
             "num_stages": 1,  # tiles copied ahead of time lie in shared memory as they come: conflicts in its banks
         }
 
-    def span(self, joined: int = 1) -> tuple[int, ...]:
+    def span(self, joined: int = 1, chunks: int = 1) -> tuple[int, ...]:
+        """With so many segments as one segment, and so many chunks as one chunk."""
         piece = self.piece
-        return (
-            *(piece.first, piece.end, self.length, self.batch),
-            *(piece.segments // joined, piece.per_segment * joined),
-        )
+        segments, per_segment = piece.segments // joined, piece.per_segment * joined // chunks
+        return piece.first, piece.end, self.length, self.batch, segments, per_segment
 
     def joined(self) -> int:
         """How many segments the walk with sums takes as one: a program fills a multiprocessor, so half as many do."""
@@ -748,15 +773,16 @@ class _Launches:
     def matrix_sizes(self) -> list[int]:
         """How many bytes each of `Matrices` takes."""
         states = self.channels * self.padded_modes
-        operands = [self.channels * self.chunk, *(4 * states * self.chunk,) * 2]
-        return [*(size * (2 if self.narrow else 4) for size in operands), *(2 * states * 4,) * 2]
+        operand, matrix, state = 2 if self.narrow else 4, 4 * states * self.chunk, 4 * 2 * states
+        lags = self.channels * self.chunk * operand
+        return [lags, *(matrix * operand,) * 2, *(state,) * 2, *(matrix * operand,) * 2, state]
 
     def matrices(self, memory: Tensor) -> Matrices:
         """The matrices that lie in these bytes, one behind the other."""
         operand = torch.bfloat16 if self.narrow else torch.float32
-        lags, read, write, across, jump = memory.split(self.matrix_sizes())
-        lags, read, write = lags.view(operand), read.view(operand), write.view(operand)
-        return Matrices(lags, read, write, across.view(torch.float32), jump.view(torch.float32))
+        types = [operand] * 3 + [torch.float32] * 2 + [operand] * 2 + [torch.float32]
+        parts = memory.split(self.matrix_sizes())
+        return Matrices(*(part.view(dtype) for part, dtype in zip(parts, types, strict=True)))
 
     def make_matrices(self, memory: Tensor) -> Matrices:
         """The same, filled; they serve the backward pass too."""
@@ -771,7 +797,7 @@ class _Launches:
             PHASE=int(self.phase),
             TILE_MODES=self.padded_modes,
             CHUNK=self.chunk,
-            num_warps=2,
+            num_warps=min(8, self.padded_modes // 8),
         )
         return made
 
@@ -793,14 +819,21 @@ class _Launches:
     def walk(
         self, x: Tensor, y: Tensor | None, matrices: Matrices, starts: Tensor, ends: Tensor, reverse: bool
     ) -> None:
-        """Launch `_walk_kernel`; y None: states only, from the incoming one."""
-        read, write = (matrices.write, matrices.read) if reverse else (matrices.read, matrices.write)
-        starts, ends = (starts, torch.view_as_real(ends)) if y is not None else (torch.view_as_real(starts), ends)
+        """Launch `_walk_kernel`; y None: states only, two chunks at a time, from the incoming one."""
+        made = matrices
+        if y is None:
+            read, write, across, twins = made.twin_read, made.twin_write, made.twin_across, 2
+            starts = torch.view_as_real(starts)
+        else:
+            read, write, across, twins = made.read, made.write, made.across, 1
+            ends = torch.view_as_real(ends)
+        if reverse:
+            read, write = write, read
         _walk_kernel[self.walk_grid()](
-            *(x, y, matrices.lags, read, write, matrices.across, starts, ends, *self.span()),
+            *(x, y, made.lags, read, write, across, starts, ends, *self.span(chunks=twins)),
             REVERSED=reverse,
             OUTPUT=y is not None,
-            **self.options(TILES.warps, self.tile_channels),
+            **self.options(TILES.warps, self.tile_channels, twins * self.chunk),
         )
 
     def gradients(
@@ -826,7 +859,7 @@ class _Launches:
             *(x, grad_y, matrices.write, matrices.across),
             *(starts, grad_ends, torch.view_as_real(grad_before)),
             *(sum_toeplitz, sum_state, sum_slope, sum_ends, *self.span(joined), joined),
-            **self.options(TILES.sums_warps, tile_channels),
+            **self.options(TILES.sums_warps, tile_channels, self.chunk),
         )
         gradients = [torch.empty_like(coefficient) for coefficient in self.coefficients]
         alpha, delta, theta, eta, _ = self.coefficients

@@ -50,9 +50,9 @@ def test_against_the_loop(device, time, with_state):
 
 
 def test_segments_of_unequal_length_and_several_programs(device):
-    time = (3 * TILES.least_chunks - 1) * CHUNK
+    time = (3 * TILES.least_chunks - 2) * CHUNK
     inputs = make(device, 9, time, 19, 2)
-    (piece,) = _pieces(inputs[0])
+    (piece,) = _pieces(inputs[0])  # pairs of chunks alone
     assert piece.segments > 1 and piece.segments * piece.per_segment * CHUNK > time
     assert_close(inputs)
 
