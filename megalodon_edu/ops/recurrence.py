@@ -33,6 +33,10 @@ class Recurrence(NamedTuple):
     input_weight: Num[Tensor, "channel mode"]
     output_weight: Num[Tensor, "channel mode"]
 
+    def steps(self, *bounds: int) -> Tensor:
+        """torch.arange(*bounds) on the coefficients' device: a CUDA graph can record no copy from the host."""
+        return torch.arange(*bounds, device=self.decay.device)
+
     def powers(self, exponents: Tensor) -> Num[Tensor, "channel mode exponent"]:
         """q^e for every exponent e, in float64 or complex128."""
         exponents = exponents.to(self.decay.device, torch.float64)
@@ -91,8 +95,8 @@ def kernel(recurrence: Recurrence, length: int) -> Float[Tensor, "channel length
     """
     require_positive("length", length)
     block = max(1, round(length**0.5))
-    near = recurrence.powers(torch.arange(block))
-    far = recurrence.powers(torch.arange(0, length, block))
+    near = recurrence.powers(recurrence.steps(block))
+    far = recurrence.powers(recurrence.steps(0, length, block))
     weight = (recurrence.output_weight * recurrence.input_weight)[..., None]
     product = real_rows(weight * far).mT @ real_columns(near)
     return product.flatten(1)[:, :length]
@@ -118,7 +122,7 @@ def fading_state(
     recurrence: Recurrence, state: Num[Tensor, "batch channel mode"], length: int, block: int, work: torch.dtype
 ) -> Float[Tensor, "batch time channel"]:
     """What the incoming state adds to each step: Re Σ η q^{t+1} h_{-1}, with t = a + b·block."""
-    jumps = recurrence.powers(torch.arange(0, length, block)).to(state.dtype)
+    jumps = recurrence.powers(recurrence.steps(0, length, block)).to(state.dtype)
     at_blocks = state[..., None] * jumps
     read = read_matrix(recurrence, block).to(work)
     faded = torch.einsum("c t m, b c m k -> b k t c", read, real_columns(at_blocks, dim=2))
@@ -134,8 +138,8 @@ def last_state(
     padded = torch.nn.functional.pad(x, (0, 0, blocks * block - length, 0))
     write = write_matrix(recurrence, block).to(x.dtype)
     written = torch.einsum("c m t, b k t c -> b c m k", write, padded.unflatten(1, (blocks, block)))
-    jumps = recurrence.powers(torch.arange(blocks).flip(0) * block).to(state.dtype)
-    carried = state * recurrence.powers(torch.tensor([length]))[..., 0].to(state.dtype)
+    jumps = recurrence.powers(recurrence.steps(blocks).flip(0) * block).to(state.dtype)
+    carried = state * recurrence.powers(recurrence.steps(length, length + 1))[..., 0].to(state.dtype)
     return carried + (complex_modes(written, state, dim=2) * jumps).sum(-1)
 
 
@@ -164,7 +168,7 @@ def chunked_face(
     inside = toeplitz(kernel(recurrence, chunk_size)).to(work) @ columns
     written = (write_matrix(recurrence, chunk_size).to(work) @ columns).unflatten(2, chunks.shape[2:])
     written = complex_modes(written, state, dim=1)
-    across = recurrence.powers(torch.tensor([chunk_size]))[..., 0].to(state.dtype)
+    across = recurrence.powers(recurrence.steps(chunk_size, chunk_size + 1))[..., 0].to(state.dtype)
     before = []  # the state before each chunk
     for new in written.unbind(-1):  # channel, mode, batch
         before.append(state)
@@ -184,13 +188,13 @@ def toeplitz(kernel: Float[Tensor, "channel length"]) -> Float[Tensor, "channel 
 
 def read_matrix(recurrence: Recurrence, steps: int) -> Float[Tensor, "channel steps parts"]:
     """V: row t holds η q^{t+1}, as real and imaginary parts side by side."""
-    powers = recurrence.powers(torch.arange(1, steps + 1))
+    powers = recurrence.powers(recurrence.steps(1, steps + 1))
     return real_rows(recurrence.output_weight[..., None] * powers).mT
 
 
 def write_matrix(recurrence: Recurrence, steps: int) -> Float[Tensor, "channel parts steps"]:
     """W: column s holds p q^{steps-1-s}, as real and imaginary parts one below the other."""
-    powers = recurrence.powers(torch.arange(steps).flip(0))
+    powers = recurrence.powers(recurrence.steps(steps).flip(0))
     return real_columns(recurrence.input_weight[..., None] * powers, dim=1)
 
 

@@ -27,7 +27,7 @@ from megalodon_edu.studies.text_run import TextBudget, TextRun, bits, read_runs
 
 SEEDS = (0, 1, 2)
 LEARNING_RATE = 3e-3
-STEPS = 600
+STEPS = 1000
 FULL = "full"
 
 BASE = MegalodonConfig(
@@ -120,7 +120,7 @@ def record(
     for name in only:
         require_choice("only", name, VARIANTS)
     names = [name for name in VARIANTS if not only or name == FULL or name in only]
-    budget = TextBudget(steps, batch=32, length=2048, warmup_steps=min(60, steps), look_every=50)
+    budget = TextBudget(steps, batch=32, length=2048, warmup_steps=min(100, steps), look_every=50)
     if quick:
         budget = TextBudget(steps=2, batch=2, length=64, warmup_steps=1, look_every=1, quick=True)
     runs = runs_of(names, seeds, budget, learning_rate, compile)

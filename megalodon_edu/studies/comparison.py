@@ -35,7 +35,7 @@ SEEDS = (0, 1, 2)
 SWEEP_SEED = 100
 RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 EXTENSIONS = 2
-STEPS, SWEEP_STEPS = 600, 200
+STEPS, SWEEP_STEPS = 1000, 300
 MODELS = ("megalodon", "transformer")
 
 
@@ -97,8 +97,8 @@ def record(
     Raises ValueError for a folder with runs of other settings, and where every rate of a sweep diverged.
     """
     begin = time.perf_counter()
-    budget = TextBudget(steps, batch=32, length=2048, warmup_steps=min(60, steps), look_every=50)
-    short = replace(budget, steps=sweep_steps, warmup_steps=min(60, sweep_steps), look_every=max(1, sweep_steps // 4))
+    budget = TextBudget(steps, batch=32, length=2048, warmup_steps=min(100, steps), look_every=50)
+    short = replace(budget, steps=sweep_steps, warmup_steps=min(100, sweep_steps), look_every=max(1, sweep_steps // 4))
     if quick:
         budget = TextBudget(steps=2, batch=2, length=64, warmup_steps=1, look_every=1, quick=True)
         short = replace(budget, steps=1)

@@ -1,6 +1,7 @@
 """The ablations: every variant is what it says, budgets are equal, results are paired and can be taken up."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from megalodon_edu.models import Megalodon
 from megalodon_edu.studies.ablations import BASE, FULL, VARIANTS, configuration, record, summary, table
 from megalodon_edu.studies.text_run import TextBudget
+from megalodon_edu.training.gradient import RecordedGradient, accumulate_gradient
 
 CPU = torch.device("cpu")
 
@@ -83,5 +85,25 @@ def test_a_variant_that_diverged_is_named_and_left_out_of_the_means():
     assert "diverged: seeds 1" in table(said)
 
 
-def test_the_recorded_budget_is_the_same_for_all():
-    assert TextBudget(600, 32, 2048, 60, 50).tokens == 39_321_600
+def test_a_budget_counts_all_bytes_that_are_read():
+    assert TextBudget(1000, 32, 2048, 100, 50).tokens == 65_536_000
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_trains_on_a_gpu_and_its_gradient_can_be_recorded(name, compiled):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA GPU")
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model = Megalodon(configuration(name)).cuda()
+    batch = torch.randint(0, 256, (2, 2049), device="cuda")
+    plain = accumulate_gradient(model, batch, 1, torch.bfloat16).item()
+    expected = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert math.isfinite(plain) and expected.isfinite().all()
+    gradient = RecordedGradient(model, 1, torch.bfloat16, torch.compile(model.loss) if compiled else model.loss)
+    for _ in range(2):
+        assert gradient(batch).item() == pytest.approx(plain, rel=1e-2)
+    found = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert (found - expected).norm() < 5e-2 * expected.norm()
