@@ -21,6 +21,7 @@ STUDIES = {
     "ablations": "megalodon_edu.studies.ablations",
     "long-context": "megalodon_edu.studies.long_context",
     "streaming": "megalodon_edu.studies.streaming",
+    "retrieval": "megalodon_edu.studies.retrieval",
 }
 
 EPILOG = """\
