@@ -8,11 +8,11 @@ interval speaks of other windows of the same book and the same model, not of oth
 
 Who reads:
     megalodon                        as it was trained
-    megalodon, recent statistics     norm statistics of the last 6 chunks, as the authors' code takes them
-    megalodon, fading statistics     Gecko's decaying statistics, exchanged for the cumulative ones after training
-    fading megalodon                 a model trained with decaying statistics, if there is one
+    megalodon-recent-statistics      norm statistics of the last 6 chunks, as the authors' code takes them
+    megalodon-fading-statistics      Gecko's decaying statistics, exchanged for the cumulative ones after training
+    fading-megalodon                 a model trained with decaying statistics, if there is one
     transformer                      attends to everything, beyond the length it was trained on, too
-    transformer, sliding window      attends to the last T bytes; what lies further back reaches it through its layers
+    transformer-sliding-window       attends to the last T bytes; what lies further back reaches it through its layers
 
 windows.csv holds every window's bits, run.json what was read by whom and the summary. Both grow line by line, and a
 second call with the same folder goes on where the first ended, or adds other readers.
@@ -62,11 +62,11 @@ MOST = 16.0
 
 AS_TRAINED, RECENT, FADING, TRAINED_FADING = (
     "megalodon",
-    "megalodon, recent statistics",
-    "megalodon, fading statistics",
-    "fading megalodon",
+    "megalodon-recent-statistics",
+    "megalodon-fading-statistics",
+    "fading-megalodon",
 )
-WHOLE, SLIDING = "transformer", "transformer, sliding window"
+WHOLE, SLIDING = "transformer", "transformer-sliding-window"
 READERS = (AS_TRAINED, SLIDING, WHOLE, RECENT, FADING, TRAINED_FADING)
 """In the order in which they are measured."""
 
@@ -171,6 +171,8 @@ def record(
         text = torch.frombuffer(bytearray(place.document.text), dtype=torch.uint8).to(device)
         for name, reader in measured.items():
             lines = _score(folder, about, lines, name, reader, text, place, context, precision)
+    about["bytes"] = sum(cell["bytes"] for cell in about["cells"])
+    about["seconds"] = round(sum(cell["seconds"] for cell in about["cells"]), 1)
     about["summary"] = summary(lines, AS_TRAINED, context, length, seed)
     save_json(folder / "run.json", about)
     print(table(about["summary"]), flush=True)

@@ -32,6 +32,9 @@ def test_every_reader_scores_the_same_windows_after_every_context(quick):
     assert contexts[AS_TRAINED] == contexts[SLIDING] == [0, 4, 16, 64, 256, 1024, 1600]
     assert contexts[WHOLE] == contexts[RECENT] == [0, 4, 16, 64, 256]
     assert len(lines) == 20 * len(run["cells"]) == 20 * len(run["summary"])
+    read = {name: sum(cell["bytes"] for cell in run["cells"] if cell["reader"] == name) for name in READERS}
+    assert read[AS_TRAINED] == 2 * 20 * sum(context + 8 for context in contexts[AS_TRAINED])
+    assert run["bytes"] == sum(read.values()) and run["seconds"] > 0
 
 
 def test_each_book_has_its_own_rows_and_split(quick):
