@@ -42,7 +42,8 @@ UNASKED = -100  # what PyTorch's cross-entropy leaves out
 class RecallBudget:
     """How long a run learns, and what it is asked afterwards. Induction has one question a sequence, so pairs are 0.
 
-    sequences(length) of a test: `test_tokens` / length, but at least `least` and at most `most`.
+    sequences(length) of a test: `test_tokens` / length, but at least `least` and at most `most`. The Transformer, whose
+    time grows with the square of the length, is asked up to `longest_of_transformer`.
     """
 
     steps: int
