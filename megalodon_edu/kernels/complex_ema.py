@@ -655,8 +655,7 @@ class Tiles(NamedTuple):
     least_chunks: int = 8  # in a segment
     chunk: int = 16  # T
     warps: int = 8
-    sums_channels: int = 16  # with 8, and 8 warps, two programs share a multiprocessor, and each reads half of 32 bytes
-    sums_warps: int = 16  # its sums fill the registers of as many
+    sums_channels: int = 8  # half of those 32 bytes, but two programs share a multiprocessor: one works, one waits
 
 
 TILES = Tiles()
@@ -859,7 +858,7 @@ class _Launches:
             *(x, grad_y, matrices.write, matrices.across),
             *(starts, grad_ends, torch.view_as_real(grad_before)),
             *(sum_toeplitz, sum_state, sum_slope, sum_ends, *self.span(joined), joined),
-            **self.options(TILES.sums_warps, tile_channels, self.chunk),
+            **self.options(TILES.warps, tile_channels, self.chunk),
         )
         gradients = [torch.empty_like(coefficient) for coefficient in self.coefficients]
         alpha, delta, theta, eta, _ = self.coefficients
