@@ -22,6 +22,7 @@ STUDIES = {
     "long-context": "megalodon_edu.studies.long_context",
     "streaming": "megalodon_edu.studies.streaming",
     "retrieval": "megalodon_edu.studies.retrieval",
+    "band": "megalodon_edu.studies.healthy_band",
 }
 
 EPILOG = """\
