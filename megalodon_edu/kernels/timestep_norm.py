@@ -73,7 +73,7 @@ def _columns(group, GROUPS: tl.constexpr, WIDTH: tl.constexpr, BLOCK_WIDTH: tl.c
 @triton.jit
 def _running_statistics(past_mean, past_square, n_before, n_after, mean, square):
     """μ and S after every row, as in the module's text; a row is a token or a block of n_after - n_before tokens."""
-    n_before, n_after = n_before[:, None].to(tl.float32), n_after[:, None].to(tl.float32)
+    n_before, n_after = n_before[:, None].to(past_mean.dtype), n_after[:, None].to(past_mean.dtype)
     tokens, at_least_one = n_after - n_before, tl.maximum(n_after, 1)
     pull = tokens * (mean - past_mean[None, :])
     total = tl.cumsum(pull, 0)
@@ -157,23 +157,26 @@ def _scan_statistics(
     SCAN_GROUPS: tl.constexpr,
     GROUP_BLOCKS: tl.constexpr,
 ):
-    """Forward 2: μ and S before every block, and after the last one. Row i of the scan adds block i - 1."""
+    """Forward 2: μ and S before every block, and after the last one. Row i of the scan adds block i - 1.
+
+    In float64: a mean near 0 is the small difference of the origin and what lies between.
+    """
     batch = (tl.program_id(0) // GROUP_BLOCKS).to(tl.int64)
     group = tl.program_id(0) % GROUP_BLOCKS * SCAN_GROUPS + tl.arange(0, SCAN_GROUPS)
     exists = group < GROUPS
     known = batch * GROUPS + group
-    origin = tl.load(origin_ptr + known, mask=exists, other=0.0)
-    state_mean = tl.load(mean_ptr + known, mask=exists, other=0.0)
-    state_var = tl.load(var_ptr + known, mask=exists, other=0.0)
+    origin = tl.load(origin_ptr + known, mask=exists, other=0.0).to(tl.float64)
+    state_mean = tl.load(mean_ptr + known, mask=exists, other=0.0).to(tl.float64)
+    state_var = tl.load(var_ptr + known, mask=exists, other=0.0).to(tl.float64)
     count = tl.load(count_ptr + batch)
     mean = tl.where(count > 0, state_mean - origin, 0.0)
-    square = tl.where(count > 0, state_var * count.to(tl.float32), 0.0)
+    square = tl.where(count > 0, state_var * count.to(tl.float64), 0.0)
     for first in range(0, blocks + 1, SCAN_ROWS):
         row = first + tl.arange(0, SCAN_ROWS)
         added = (batch * blocks + row - 1)[:, None] * GROUPS + group[None, :]
         is_block = ((row > 0) & (row <= blocks))[:, None] & exists[None, :]
-        block_mean = tl.load(block_mean_ptr + added, mask=is_block, other=0.0)
-        block_square = tl.load(block_square_ptr + added, mask=is_block, other=0.0)
+        block_mean = tl.load(block_mean_ptr + added, mask=is_block, other=0.0).to(tl.float64)
+        block_square = tl.load(block_square_ptr + added, mask=is_block, other=0.0).to(tl.float64)
         n_before = count + _seen(seen_ptr, batch, tl.maximum(row - 1, 0) * BLOCK_TIME, length, HAS_PADDING)
         n_after = count + _seen(seen_ptr, batch, row * BLOCK_TIME, length, HAS_PADDING)
         means, squares = _running_statistics(mean, square, n_before, n_after, block_mean, block_square)
@@ -182,7 +185,7 @@ def _scan_statistics(
         tl.store(start_square_ptr + out, squares, mask=(row < blocks)[:, None] & exists[None, :])
         mean, square = _last_row(means, SCAN_ROWS), _last_row(squares, SCAN_ROWS)
     n = count + _seen(seen_ptr, batch, length, length, HAS_PADDING)
-    last_var = square / tl.maximum(n, 1).to(tl.float32)
+    last_var = square / tl.maximum(n, 1).to(tl.float64)
     tl.store(last_mean_ptr + known, tl.where(n > 0, mean + origin, state_mean), mask=exists)
     tl.store(last_var_ptr + known, tl.where(n > 0, last_var, state_var), mask=exists)
 

@@ -50,6 +50,18 @@ def test_against_the_loop(device, time, with_state):
     assert_close(make(device, 2, time, 5, 33), 5, with_state=with_state)
 
 
+def test_a_last_mean_near_zero_keeps_its_digits(device):
+    """It is the small difference of the state's mean, far away, and of what the tokens add."""
+    torch.manual_seed(1)
+    x, weight, bias = torch.randn(1, 2600, 32, device=device), *torch.zeros(2, 32, device=device)
+    count, mean, var = torch.tensor([5]), torch.randn(1, 4), torch.ones(1, 4)
+    state = TimestepNormState(*(part.to(device) for part in (count, mean, var)))
+    _, last = timestep_norm_triton(x, weight, bias, 4, state)
+    wide = TimestepNormState(state.count, state.mean.double(), state.var.double())
+    _, truth = timestep_norm_parallel(x.double(), weight.double(), bias.double(), 4, wide)
+    assert (last.mean - truth.mean).norm() <= 1e-5 * truth.mean.norm()
+
+
 @pytest.mark.parametrize(("groups", "width"), [(1, 5), (6, 1), (3, 2)])
 def test_few_and_narrow_groups(device, groups, width):
     assert_close(make(device, 2, 70, groups, width), groups)
