@@ -64,6 +64,13 @@ def _load(ptr, place, exists, stride, feature, width, OPERAND: tl.constexpr):
 
 
 @triton.jit
+def _store_rows(ptr, row, rows, stride, feature, width, values):
+    """The inverse of `_load`: rows (row, feature) of a sequence, those that exist."""
+    at = row[:, None] * stride + feature[None, :]
+    tl.store(ptr + at, values.to(ptr.dtype.element_ty), (row < rows)[:, None] & (feature < width)[None, :])
+
+
+@triton.jit
 def _inner_products(
     a_ptr,
     a_stride,
@@ -326,12 +333,17 @@ def _output_kernel(
     )  # fmt: skip
     row = first_row + x
     o_ptr += ((batch * (keys - held) + start) * heads + head) * VALUE
-    inside = (row < rows)[:, None] & (feature < VALUE)[None, :]
-    if gate_ptr is not None:
+    if gate_ptr is None:
+        _store_rows(o_ptr, row, rows, heads * VALUE, feature, VALUE, o)
+    else:  # in halves: O fills the registers, and the gate needs as many
         gate_ptr += batch * gate_batch + start * gate_time + head * gate_head
-        gate = tl.load(gate_ptr + row[:, None] * gate_time + feature[None, :], inside, 0.0).to(tl.float32)
-        o *= _gate_factor(gate, FLOOR)[0]
-    tl.store(o_ptr + row[:, None] * (heads * VALUE) + feature[None, :], o.to(o_ptr.dtype.element_ty), inside)
+        left, right = tl.split(tl.permute(tl.reshape(o, (ROWS, 2, BLOCK_VALUE // 2)), (0, 2, 1)))
+        feature = tile % VALUE_TILES * BLOCK_VALUE + tl.arange(0, BLOCK_VALUE // 2)
+        left *= _gate_factor(_load(gate_ptr, row, row < rows, gate_time, feature, VALUE, tl.float32), FLOOR)[0]
+        _store_rows(o_ptr, row, rows, heads * VALUE, feature, VALUE, left)
+        feature += BLOCK_VALUE // 2
+        right *= _gate_factor(_load(gate_ptr, row, row < rows, gate_time, feature, VALUE, tl.float32), FLOOR)[0]
+        _store_rows(o_ptr, row, rows, heads * VALUE, feature, VALUE, right)
 
 
 @triton.jit(do_not_specialize=["heads", "length", "blocks"])
@@ -816,10 +828,10 @@ def _launch_row_products(
     plan: Plan, grad_y: Tensor, y: Tensor, gate: Tensor | None, row_products: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Fill D; return dO, which is dY where there is no gate, and the gradient of the gate."""
-    length = y.shape[1]
-    blocks = triton.cdiv(length, 8)
+    length, rows = y.shape[1], 8 if gate is None else 4
+    blocks = triton.cdiv(length, rows)
     grid, sizes = (plan.batch * plan.heads * blocks,), (plan.heads, length, blocks)
-    cut = {"VALUE": plan.value, "ROWS": 8, "WIDTH": min(512, _block(plan.value)), "num_warps": 4}
+    cut = {"VALUE": plan.value, "ROWS": rows, "WIDTH": min(512, _block(plan.value)), "num_warps": 4}
     with torch.cuda.device_of(y):
         if gate is None:
             _row_products_kernel[grid](y, grad_y, row_products, *grad_y.stride()[:3], *sizes, **cut)

@@ -34,7 +34,6 @@ STACK = [
     ("attention._score_gradients_kernel", "", 256),
     ("attention._query_gradients_kernel", "", 256),
     ("attention._log_sum_kernel", "", 192),
-    ("attention._output_kernel", "", 128),
     ("", "", 80),
 ]
 """Bytes of stack that a thread may use: what registers do not hold, and cos and sin in float64 (48). Measured with
