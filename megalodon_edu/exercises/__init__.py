@@ -6,4 +6,11 @@ In a notebook:
     exercises.ema.check(ema)
     exercises.ema.hint()
     exercises.ema.solution()
+
+    from megalodon_edu.exercises import quiz
+    quiz("01")
 """
+
+from megalodon_edu.exercises.questions import quiz
+
+__all__ = ["quiz"]
