@@ -1,12 +1,14 @@
 """Chapter 00, the memory wall: what the checks look at and what they say."""
 
 import math
+from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import cases
 from megalodon_edu.exercises.probes import (
     expect_causal,
     expect_close,
@@ -151,7 +153,7 @@ def cache_bytes(answer: Any) -> None:
         "quadratic in the context. The scores are, but nobody keeps them; keys and values are one row per token.":
             lambda n, h, w, g, t, b, s: 2 * n * h // g * w * t * t * b * s,
     }  # fmt: skip
-    for sizes in ((5, 12, 7, 3, 11, 13, 4), (32, 32, 128, 8, 4096, 2, 2), (1, 1, 1, 1, 1, 1, 1)):
+    for sizes in cases(((5, 12, 7, 3, 11, 13, 4), (32, 32, 128, 8, 4096, 2, 2), (1, 1, 1, 1, 1, 1, 1)), _sizes):
         got = expect_number(answer(*sizes), "the number of bytes")
         layers, heads, width, shared, context, batch, size = sizes
         if got == 2 * layers * heads // shared * width * context * batch * size:
@@ -162,6 +164,11 @@ def cache_bytes(answer: Any) -> None:
                 raise Diagnosis(f"for {told} you return {got:,.0f}, which is {sentence}")
         right = 2 * layers * heads // shared * width * context * batch * size
         raise Diagnosis(f"for {told} I expect {right:,} bytes, yours are {got:,.4g}.")
+
+
+def _sizes(numbers: Random) -> tuple[int, ...]:
+    layers, key_heads, width, shared, context, batch = (numbers.randint(2, 40) for _ in range(6))
+    return layers, key_heads * shared, width, shared, context, batch, numbers.choice((1, 2, 4, 8))
 
 
 @exercise(
@@ -240,7 +247,7 @@ def longest_context(answer: Any) -> None:
         "is rounded up: the last of these tokens no longer fits.": lambda m, w, p, b: -((w - m) // (p * b)),
         "is no whole number; a token either fits or it does not.": lambda m, w, p, b: (m - w) / (p * b),
     }  # fmt: skip
-    for case in ((1000, 120, 7, 3), (80_000_000_000, 14_771_634_176, 524_288, 1), (100, 120, 7, 3)):
+    for case in cases(((1000, 120, 7, 3), (80_000_000_000, 14_771_634_176, 524_288, 1), (100, 120, 7, 3)), _memory):
         memory, weights, per_token, batch = case
         right = max(0, (memory - weights) // (per_token * batch))
         got = expect_number(answer(*case), "the number of tokens")
@@ -253,3 +260,8 @@ def longest_context(answer: Any) -> None:
             if math.isclose(got, wrong(*case), rel_tol=1e-12):
                 raise Diagnosis(f"{told} you return {got:,.6g}, which {sentence}")
         raise Diagnosis(f"{told} I expect {right:,} tokens, yours are {got:,.6g}.")
+
+
+def _memory(numbers: Random) -> tuple[int, int, int, int]:
+    weights = numbers.randint(100, 10**9)
+    return weights + numbers.randint(1, 10**9), weights, numbers.randint(2, 4096), numbers.randint(2, 9)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import cases, varied_number
 from megalodon_edu.exercises.probes import (
     expect_causal,
     expect_close,
@@ -80,7 +81,7 @@ def alpha_for_half_life(answer: Any) -> None:
             lambda n: 1 / n,
         "halves the memory at every step, whatever half-life I ask for.": lambda n: 0.5,
     }  # fmt: skip
-    for steps in (3, 1, 100):
+    for steps in cases((3, 1, 100), lambda numbers: numbers.randint(2, 60)):
         alpha = expect_number(answer(steps), f"alpha_for_half_life({steps})")
         if math.isclose(alpha, 1 - 0.5 ** (1 / steps), rel_tol=1e-6):
             continue
@@ -101,7 +102,7 @@ def alpha_for_half_life(answer: Any) -> None:
 )
 def ema_kernel(answer: Any) -> None:
     """`ema_kernel(alpha, length)` returns the weights for the ages 0 .. length-1, alpha a plain number."""
-    alpha, length = 0.25, 6
+    alpha, length = varied_number(0.25), 6
     weights = expect_shape(answer(alpha, length), (length,), "your kernel", "age")
     decay, ages = 1 - alpha, torch.arange(length, dtype=torch.float64)
     right = alpha * decay**ages

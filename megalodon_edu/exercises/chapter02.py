@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import varied
 from megalodon_edu.exercises.probes import (
     expect_causal,
     expect_close,
@@ -23,7 +24,7 @@ def coefficients() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     delta = torch.tensor([[0.8, 0.2], [0.5, 0.4], [0.9, 0.3]], dtype=torch.float64)
     beta = torch.tensor([[1.0, 2.0], [0.5, 1.5], [3.0, 1.2]], dtype=torch.float64)
     eta = torch.tensor([[2.0, -1.0], [1.5, 0.5], [0.7, 1.1]], dtype=torch.float64)
-    return alpha, delta, beta, eta
+    return varied(alpha), varied(delta), varied(beta), varied(eta)
 
 
 @exercise(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import cases, varied
 from megalodon_edu.exercises.probes import (
     expect_causal,
     expect_close,
@@ -27,7 +28,8 @@ def coefficients() -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     real = torch.tensor([[2.0, -1.0], [1.5, 0.5], [0.7, 1.1]], dtype=torch.float64)
     imaginary = torch.tensor([[0.5, 1.0], [-0.8, 0.3], [1.2, -0.4]], dtype=torch.float64)
     skip = torch.tensor([0.3, -0.2, 0.6], dtype=torch.float64)
-    return alpha, delta, theta, torch.complex(real, imaginary), skip
+    eta = torch.complex(varied(real), varied(imaginary))
+    return varied(alpha), varied(delta), varied(theta), eta, varied(skip)
 
 
 @exercise(
@@ -114,7 +116,8 @@ def pole(answer: Any) -> None:
 )
 def half_life_of_pole(answer: Any) -> None:
     """`half_life_of_pole(q)`, q a complex number with 0 < |q| < 1: steps until half the size is left."""
-    for size, angle in ((0.8, 0.0), (0.8, 1.0), (0.95, -0.4), (0.5, 1.3)):
+    known = ((0.8, 0.0), (0.8, 1.0), (0.95, -0.4), (0.5, 1.3))
+    for size, angle in cases(known, lambda numbers: (numbers.uniform(0.3, 0.98), numbers.uniform(-1.4, 1.4))):
         q = complex(size * math.cos(angle), size * math.sin(angle))
         what = f"the half-life for |q| = {size:g}, θ = {angle:g}"
         steps, right = expect_number(answer(q), what), math.log(0.5) / math.log(size)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise, kind_of
+from megalodon_edu.exercises.fresh import cases, varied
 from megalodon_edu.exercises.probes import (
     expect_causal,
     expect_close,
@@ -151,7 +152,7 @@ def _interleaved(x: Tensor) -> Tensor:
 )
 def merge(answer: Any) -> None:
     """`merge(first, second)` takes and returns (count, mean, var) of a span of numbers."""
-    values = torch.tensor([4.0, 0.0, 1.0, 7.0, 3.0, 3.0, 2.0, 9.0, -2.0], dtype=torch.float64)
+    values = varied(torch.tensor([4.0, 0.0, 1.0, 7.0, 3.0, 3.0, 2.0, 9.0, -2.0], dtype=torch.float64))
     for cut, name in ((3, "of 3 and 6 numbers"), (1, "of 1 and 8 numbers"), (7, "of 7 and 2 numbers")):
         _check_merge(answer, _span(values[:cut]), _span(values[cut:]), _span(values), f"for spans {name}, ")
     empty = (0, 0.0, 0.0)
@@ -227,7 +228,7 @@ class Span(NamedTuple):
 )
 def prefixes(answer: Any) -> None:
     """`prefixes(items, merge)` returns the list of items[0] merged up to items[t], for every t."""
-    for length in (1, 2, 8, 13):
+    for length in cases((1, 2, 8, 13), lambda numbers: numbers.randint(3, 40)):
         items = [Span(token, token, 0) for token in range(length)]
         found = answer(list(items), _join)
         if not isinstance(found, list | tuple) or len(found) != length:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import generator
 from megalodon_edu.exercises.probes import expect_causal, expect_close, expect_shape, signal
 from megalodon_edu.ops.rotary import frequencies, rotate
 
@@ -124,7 +125,7 @@ def mega_gates(answer: Any) -> None:
     """`mega_gates(x, h, o, reset, update, U)`: MEGA's equations behind the attention, from the gates' logits."""
     x, h, update = (signal(channel=3, seed=seed) for seed in (0, 1, 2))
     o, reset = (signal(channel=5, seed=seed) for seed in (3, 4))
-    U = torch.randn(5, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    U = torch.randn(5, 3, generator=generator(5), dtype=torch.float64)
     y = expect_shape(answer(x, h, o, reset, update, U), tuple(x.shape))
     right = _gated(x, h, o, silu(reset), update.sigmoid(), U)
     expect_close(y, right, mistakes={
@@ -164,8 +165,7 @@ def _gated(x: Tensor, h: Tensor, o: Tensor, reset: Tensor, update: Tensor, U: Te
 def influence(answer: Any) -> None:
     """`influence(function, x)` for a function of x (time, channel): the norms of dy_t/dx_s as (time, time)."""
     x = signal(1, 6, 3)[0]
-    torch.manual_seed(0)
-    over_time, over_channels = torch.randn(6, 6, dtype=torch.float64), torch.randn(3, 2, dtype=torch.float64)
+    over_time, over_channels = signal(1, 6, 6, seed=1)[0], signal(1, 3, 2, seed=2)[0]
 
     def function(x: Tensor) -> Tensor:
         return (over_time @ x @ over_channels).tanh()

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import cases
 from megalodon_edu.exercises.probes import expect_close, expect_number, expect_pair, expect_shape, signal
 
 HEADS = 3
@@ -132,7 +133,8 @@ def _entropy(logits: Tensor) -> Tensor:
 )
 def gain_needed(answer: Any) -> None:
     """`gain_needed(tokens, share)`: the κ at which one matching key among `tokens` gets this share of the weight."""
-    for tokens, share in ((2049, 0.5), (101, 0.9)):
+    known = ((2049, 0.5), (101, 0.9))
+    for tokens, share in cases(known, lambda numbers: (numbers.randint(20, 5000), numbers.uniform(0.2, 0.95))):
         what = f"the gain for {tokens} tokens and a share of {share:g}"
         found = torch.tensor(expect_number(answer(tokens, share), what), dtype=torch.float64)
         squared = math.log(share * (tokens - 1) / (1 - share))

@@ -1,12 +1,14 @@
 """Chapter 07, two-hop residuals: what the checks look at and what they say."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import cases
 from megalodon_edu.exercises.probes import (
     expect_close,
     expect_number,
@@ -125,8 +127,8 @@ def gradient_profile(answer: Any) -> None:
 )
 def first_silent_block(answer: Any) -> None:
     """`first_silent_block(update, dtype)`: the first layer whose rescaled update, added to a 1, changes nothing."""
-    cases = ((0.17, torch.float32), (1.0, torch.bfloat16), (3.0, torch.float16), (0.17, torch.bfloat16))
-    for update, dtype in cases:
+    known = ((0.17, torch.float32), (1.0, torch.bfloat16), (3.0, torch.float16), (0.17, torch.bfloat16))
+    for update, dtype in cases(known, _update):
         name = str(dtype).removeprefix("torch.")
         layer = expect_number(answer(update, dtype), "the layer")
         right = _silent(0.1 * update, dtype)
@@ -184,6 +186,10 @@ def two_hop_stack(answer: Any) -> None:
     })  # fmt: skip
     three = expect_shape(answer(x, [first, second, third]), tuple(x.shape), "the stack's output")
     expect_close(three, _two_hop(two, third), "two blocks are right; with three, the output")
+
+
+def _update(numbers: Random) -> tuple[float, torch.dtype]:
+    return numbers.uniform(0.05, 20), numbers.choice((torch.float32, torch.bfloat16, torch.float16))
 
 
 def _linear(matrix: Tensor) -> Callable[[Tensor], Tensor]:

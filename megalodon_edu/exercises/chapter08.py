@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import cases, generator
 from megalodon_edu.exercises.probes import expect_close, expect_number, expect_pair, expect_shape, signal
 from megalodon_edu.models import Megalodon, MegalodonConfig
 from megalodon_edu.ops.ema import ema_reference
@@ -27,9 +29,9 @@ from megalodon_edu.ops.ema import ema_reference
 )
 def surprise(answer: Any) -> None:
     """`surprise(logits, tokens)`: bits of tokens 1 .. time - 1, each given those before it, (time - 1)."""
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(9, 5, generator=generator, dtype=torch.float64)
-    tokens = torch.randint(5, (9,), generator=generator)
+    draw = generator(0)
+    logits = 2 * torch.randn(9, 5, generator=draw, dtype=torch.float64)
+    tokens = torch.randint(5, (9,), generator=draw)
     result = answer(logits, tokens)
     if isinstance(result, Tensor) and result.ndim == 0:
         raise Diagnosis("you return one number. What is asked for is one for each token; their mean comes later.")
@@ -82,11 +84,25 @@ def _sizes(**changes: Any) -> MegalodonConfig:
 )
 def count_parameters(answer: Any) -> None:
     """`count_parameters(config)`: parameters of `Megalodon(config)`."""
-    _expect_count(answer, _sizes(), "a plain model")
-    _expect_count(answer, _sizes(swiglu=True), "with SwiGLU")
-    _expect_count(answer, _sizes(share_emb=True), "with share_emb")
-    _expect_count(answer, _sizes(rescale_nffn=True), "with rescale_nffn")
-    _expect_count(answer, MegalodonConfig.preset("7.3B"), "for the preset 7.3B")
+    known = (
+        (_sizes(), "a plain model"),
+        (_sizes(swiglu=True), "with SwiGLU"),
+        (_sizes(share_emb=True), "with share_emb"),
+        (_sizes(rescale_nffn=True), "with rescale_nffn"),
+        (MegalodonConfig.preset("7.3B"), "for the preset 7.3B"),
+    )
+    for config, what in cases(known, lambda numbers: (_some_sizes(numbers), "with other sizes")):
+        _expect_count(answer, config, what)
+
+
+def _some_sizes(numbers: Random) -> MegalodonConfig:
+    width = 8 * numbers.randint(2, 20)
+    return _sizes(
+        num_layers=numbers.randint(1, 9), model_dim=width, ffn_hidden_dim=width + numbers.randint(1, 99),
+        vocab_size=numbers.randint(50, 999), z_dim=4 * numbers.randint(3, 30), value_dim=4 * numbers.randint(4, 60),
+        cema_ndim=numbers.randint(2, 20), swiglu=numbers.random() < 0.5, share_emb=numbers.random() < 0.5,
+        rescale_nffn=numbers.random() < 0.5,
+    )  # fmt: skip
 
 
 def _expect_count(answer: Any, config: MegalodonConfig, what: str) -> None:
@@ -136,10 +152,11 @@ def _expect_count(answer: Any, config: MegalodonConfig, what: str) -> None:
 )
 def layer_bytes(answer: Any) -> None:
     """`layer_bytes(config, tokens, number_bytes)`: bytes of one layer's state."""
-    config = _sizes()
-    z, value, chunk = config.z_dim, config.value_dim, config.chunk_size
-    average, norm = config.model_dim * config.cema_ndim * 8, 8 + 8 * config.norm_num_groups
-    for tokens, width in ((5, 4), (5, 2), (21, 4), (32, 4)):
+    known = tuple((_sizes(), tokens, width) for tokens, width in ((5, 4), (5, 2), (21, 4), (32, 4)))
+    other = cases(known, lambda numbers: (_some_sizes(numbers), numbers.randint(1, 99), numbers.choice((2, 4))))
+    for config, tokens, width in other:
+        z, value, chunk = config.z_dim, config.value_dim, config.chunk_size
+        average, norm = config.model_dim * config.cema_ndim * 8, 8 + 8 * config.norm_num_groups
         held = tokens % chunk
         right = held * (z + value) * width + average + norm
         found = expect_number(answer(config, tokens, width), "the number of bytes")
@@ -216,7 +233,11 @@ def _written(prompt: tuple[int, ...], count: int, first: Callable[[tuple[int, ..
 )
 def write(answer: Any) -> None:
     """`write(model, prompt, count)`: the `count` likeliest tokens after prompt (time,), one step each, (count)."""
-    prompt, count = (3, 1, 4, 1, 5), 6
+    for prompt in cases(((3, 1, 4, 1, 5),), lambda numbers: tuple(numbers.randint(0, 10) for _ in range(5))):
+        _check_written(answer, prompt, 6)
+
+
+def _check_written(answer: Any, prompt: tuple[int, ...], count: int) -> None:
     model = Echo()
     result = answer(model, torch.tensor(prompt), count)
     if isinstance(result, list):

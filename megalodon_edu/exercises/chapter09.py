@@ -1,12 +1,14 @@
 """Chapter 09, memory and compute scaling: what the checks look at and what they say."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import cases
 from megalodon_edu.exercises.probes import expect_close, expect_number, expect_pair, expect_shape, signal
 from megalodon_edu.measure import cost_model
 from megalodon_edu.models import MegalodonConfig
@@ -39,9 +41,14 @@ def products(dim: int, z: int, value: int, ffn: int, swiglu: bool, chunk: int, p
 )
 def layer_flops(answer: Any) -> None:
     """`layer_flops(dim, z, value, ffn, swiglu, chunk, context)`: one layer, one token after `context` tokens."""
-    for sizes in SIZES:
+    for sizes in cases(SIZES, _sizes):
         for chunk, context in ((6, 4), (6, 0), (6, 5), (6, 6), (6, 100)):
             _check_layer(answer, sizes, chunk, context)
+
+
+def _sizes(numbers: Random) -> dict[str, Any]:
+    names = ("dim", "z", "value", "ffn")
+    return {name: 4 * numbers.randint(2, 50) for name in names} | {"swiglu": numbers.random() < 0.5}
 
 
 def _check_layer(answer: Any, sizes: dict[str, Any], chunk: int, context: int) -> None:
@@ -93,7 +100,8 @@ def _check_layer(answer: Any, sizes: dict[str, Any], chunk: int, context: int) -
 )
 def peak_and_kept(answer: Any) -> None:
     """`peak_and_kept(events)`: from bytes taken (+) and given back (-), the peak and what is left at the end."""
-    for events in ([4, 4, -4, 8, -8], [5], [], [3, -3, 3, -3], [10, 20, -10, 5, -20, 1], [7, -7, 2, 2, -4, 6]):
+    known = ([4, 4, -4, 8, -8], [5], [], [3, -3, 3, -3], [10, 20, -10, 5, -20, 1], [7, -7, 2, 2, -4, 6])
+    for events in cases(known, _events):
         alive, peak = 0, 0
         for event in events:
             alive += event
@@ -120,6 +128,18 @@ def peak_and_kept(answer: Any) -> None:
         if mine == alive:
             raise Diagnosis(f"for {shown} you return what is alive at the end, {alive}; on the way it was {peak}.")
         raise Diagnosis(f"for {shown} the peak is {peak} bytes, yours says {mine:g}.")
+
+
+def _events(numbers: Random) -> list[int]:
+    """Pieces of memory, some given back."""
+    events, alive = [], []
+    for _ in range(numbers.randint(5, 15)):
+        if alive and numbers.random() < 0.5:
+            events.append(-alive.pop(numbers.randrange(len(alive))))
+        else:
+            alive.append(numbers.randint(1, 99))
+            events.append(alive[-1])
+    return events
 
 
 def averaging(alpha: float = 0.5) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -190,7 +210,8 @@ def run_on_ranks(answer: Any) -> None:
 )
 def chunked_pairs(answer: Any) -> None:
     """`chunked_pairs(tokens, chunk)`: the pairs of query and key that chunked attention compares."""
-    for tokens, chunk in ((6, 3), (6, 6), (7, 3), (1, 4), (5, 8), (100, 7)):
+    known = ((6, 3), (6, 6), (7, 3), (1, 4), (5, 8), (100, 7))
+    for tokens, chunk in cases(known, lambda numbers: (numbers.randint(1, 999), numbers.randint(2, 50))):
         found = expect_number(answer(tokens, chunk), "the number of pairs")
         right = cost_model.attended_pairs(tokens, chunk)
         if found == right:

@@ -1,11 +1,13 @@
 """Chapter 11, Triton for Megalodon: what the checks look at and what they say."""
 
+from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, exercise
+from megalodon_edu.exercises.fresh import cases, generator
 from megalodon_edu.exercises.probes import (
     expect_causal,
     expect_close,
@@ -31,11 +33,17 @@ from megalodon_edu.ops.timestep_norm import TimestepNormState, merge
 )
 def bytes_of_walks(answer: Any) -> None:
     """`bytes_of_walks(batch, length, channels, modes, itemsize, segments)`: bytes that CEMA in segments moves."""
-    for batch, length, channels, modes, itemsize, segments in ((3, 60, 5, 7, 1, 5), (8, 4096, 1024, 16, 2, 16)):
+    known = ((3, 60, 5, 7, 1, 5), (8, 4096, 1024, 16, 2, 16))
+    for batch, length, channels, modes, itemsize, segments in cases(known, _walks):
         case = Case(batch, length, channels, itemsize, modes, segment=length // segments)
         _check_bytes(answer, case, segments)
     case = Case(2, 64, 4, 2, 3, segment=64)
     _check_bytes(answer, case, 1)
+
+
+def _walks(numbers: Random) -> tuple[int, int, int, int, int, int]:
+    batch, channels, modes, segments, long = (numbers.randint(2, 40) for _ in range(5))
+    return batch, segments * long, channels, modes, numbers.choice((2, 4)), segments
 
 
 def _check_bytes(answer: Any, case: Case, segments: int) -> None:
@@ -70,7 +78,7 @@ def _check_bytes(answer: Any, case: Case, segments: int) -> None:
 
 
 def _states(seed: int, *shape: int) -> Tensor:
-    draw = torch.Generator().manual_seed(seed)
+    draw = generator(seed)
     return torch.randn(*shape, dtype=torch.complex128, generator=draw)
 
 
@@ -134,7 +142,7 @@ def join(answer: Any) -> None:
 def reverse_chunk(answer: Any) -> None:
     """`reverse_chunk(dy, g_after, K, V, W, across)`: dx and the gradient of the state before the chunk."""
     steps, modes = 5, 3
-    draw = torch.Generator().manual_seed(0)
+    draw = generator(0)
     k = torch.randn(steps, steps, dtype=torch.float64, generator=draw).tril()
     v, w, across = _states(1, steps, modes), _states(2, modes, steps), _states(3, modes)
     x = torch.randn(steps, dtype=torch.float64, generator=draw).requires_grad_()
@@ -221,7 +229,7 @@ def chunked_ema(answer: Any) -> None:
 )
 def before_blocks(answer: Any) -> None:
     """`before_blocks(tokens, means, squares)`: mean and S of everything before each block."""
-    draw = torch.Generator().manual_seed(0)
+    draw = generator(0)
     tokens = torch.tensor([3, 1, 4, 2, 5])
     means = torch.randn(5, 2, dtype=torch.float64, generator=draw)
     squares = torch.rand(5, 2, dtype=torch.float64, generator=draw) * tokens[:, None]

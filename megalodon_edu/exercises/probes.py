@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from megalodon_edu.exercises.framework import Diagnosis, kind_of
+from megalodon_edu.exercises.fresh import generator
 
 SIGNAL = "batch time channel"
 
 
 def signal(batch: int = 2, time: int = 12, channel: int = 3, seed: int = 0) -> Tensor:
     """A float64 test signal, the same at every call. All dimensions differ, so that swapped ones are noticed."""
-    return torch.randn(batch, time, channel, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(batch, time, channel, generator=generator(seed), dtype=torch.float64)
 
 
 def expect_pair(result: Any, what: str = "the outputs y and the last state") -> tuple[Any, Any]:
