@@ -2,13 +2,14 @@
 
 Such a module holds HELP (one line), add_arguments(parser) and run(args), which returns the exit status.
 One that sets PASSES_ARGUMENTS_ON = True finds the arguments it does not know in args.rest; one with OWN_HELP = True
-adds --help itself.
+adds --help itself. args.typed is the whole command, for the record.
 """
 
 import argparse
 import ast
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,6 +23,7 @@ COMMANDS = {
     "train": "megalodon_edu.cli.train",
     "generate": "megalodon_edu.cli.generate",
     "evaluate": "megalodon_edu.cli.evaluate",
+    "export": "megalodon_edu.cli.export",
     "bench": "megalodon_edu.cli.bench",
     "study": "megalodon_edu.cli.study",
     "notebooks": "megalodon_edu.cli.notebooks",
@@ -121,6 +123,7 @@ def _run(name: str, arguments: list[str]) -> int:
     )
     module.add_arguments(parser)
     args, rest = parser.parse_known_args(arguments)
+    args.typed = shlex.join(["megalodon-edu", name, *arguments])
     if getattr(module, "PASSES_ARGUMENTS_ON", False):
         args.rest = rest
     elif rest:

@@ -127,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"Go on: megalodon-edu train --resume --out {folder}")
             return 130
         about = {
+            "command": args.typed,
             "environment": environment(device),
             "config": model.config.to_dict(),
             "parameters": model.parameter_count(),

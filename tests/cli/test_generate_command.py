@@ -22,12 +22,12 @@ from megalodon_edu.training.options import TrainingOptions
 SIZES = {"num_layers": 1, "model_dim": 8, "ffn_hidden_dim": 8, "num_heads": 1}
 
 
-def save(model, folder):
+def save(model, folder, source="library"):
     options = TrainingOptions()
     optimizer = build_optimizer(model, options)
     model.loss(torch.arange(8).reshape(1, 8)).backward()
     optimizer.step()
-    save_checkpoint(folder, model, optimizer, TrainingState(1, 0.0, options, {"source": "library"}))
+    save_checkpoint(folder, model, optimizer, TrainingState(1, 0.0, options, {"source": source, "seed": 0}))
 
 
 @pytest.fixture
