@@ -37,8 +37,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import interpreting, require_kernels
-from megalodon_edu.kernels.entry import entry
-from megalodon_edu.ops.attention import AttentionCache, Bias, Keys, Values, check_arguments
+from megalodon_edu.kernels.entry import entry, require_kernel_type
+from megalodon_edu.ops.attention import AttentionCache, Bias, Keys, Values, check_arguments, through_chunks
 
 # Kernels. A pair is one chunk of one head of one sequence. Rows are its queries, columns its keys; row x sees the
 # columns up to held + x, where `held` keys come before the first query. Panels hold whole tiles and need no masks.
@@ -923,26 +923,12 @@ def chunked_attention_triton(
     if bias is not None or dropout:
         given = "a bias" if bias is not None else f"dropout={dropout}"
         raise ValueError(f"the attention kernels know no bias and no dropout, got {given}; use the torch face")
-    if q.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise TypeError(f"q must be float32, float16 or bfloat16, got {q.dtype}; use the torch face for float64")
+    require_kernel_type("q", q)
     if gate is not None and gate.dtype != q.dtype:
         raise TypeError(f"gate must hold {q.dtype} as q does, got {gate.dtype}; use gate.to(q.dtype)")
-    length, held = q.shape[1], cache.keys.shape[1]
-    out = []
-    start = 0
-    if held:  # the rest of the open chunk
-        start = min(chunk_size - held, length)
-        cache = AttentionCache(torch.cat([cache.keys, k[:, :start]], 1), torch.cat([cache.values, v[:, :start]], 1))
-        out.append(_attend(q[:, :start], *cache, None if gate is None else gate[:, :start], chunk_size, scale))
-    if start < length:  # all chunks that begin here
-        rest = None if gate is None else gate[:, start:]
-        out.append(_attend(q[:, start:], k[:, start:], v[:, start:], rest, chunk_size, scale))
-    if not held or start == chunk_size - held:  # the chunk that was open is full
-        end = length - (length - start) % chunk_size
-        cache = AttentionCache(k[:, end:].clone(), v[:, end:].clone())  # a view would keep the whole sequence alive
-    return out[0] if len(out) == 1 else torch.cat(out, 1), cache
 
+    def attend(q: Keys, k: Keys, v: Values, tokens: slice) -> Values:
+        forward = entry(_launch_forward, ChunkAttentionFunction, _forward, q, k, v, gate)
+        return forward(q, k, v, None if gate is None else gate[:, tokens], chunk_size, float(scale))[0]
 
-def _attend(q: Keys, k: Keys, v: Values, gate: Values | None, chunk_size: int, scale: float) -> Values:
-    forward = entry(_launch_forward, ChunkAttentionFunction, _forward, q, k, v, gate)
-    return forward(q, k, v, gate, chunk_size, float(scale))[0]
+    return through_chunks(q, k, v, chunk_size, cache, attend)

@@ -48,7 +48,7 @@ from megalodon_edu.arguments import (
     require_tensor,
 )
 from megalodon_edu.kernels.availability import interpreting, require_kernels
-from megalodon_edu.kernels.entry import entry
+from megalodon_edu.kernels.entry import entry, require_kernel_type
 from megalodon_edu.ops.complex_ema import ComplexModes, Modes, Sequence, State, _check_coefficients
 from megalodon_edu.ops.recurrence import check_sequence
 
@@ -1023,10 +1023,9 @@ def complex_ema_triton(
     Returns y in the type of x and the last state in complex64.
     Raises TypeError or ValueError as `ops` does, and for float64; RuntimeError where no Triton kernel runs.
     """
-    if isinstance(x, Tensor) and x.dtype == torch.float64:
-        raise TypeError("x must be float32, float16 or bfloat16, got torch.float64; use x.float() or the torch face")
     _check_coefficients(alpha, delta, theta, eta)
     check_sequence(x, alpha=alpha)
+    require_kernel_type("x", x)
     require_tensor("skip", skip, "channel", channel=x.shape[2])
     require_floating("skip", skip)
     require_finite("skip", skip)

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import require_kernels
-from megalodon_edu.kernels.entry import wants_gradient
+from megalodon_edu.kernels.entry import require_kernel_type, wants_gradient
 from megalodon_edu.ops.cross_entropy import Features, Targets, Words, check_arguments, product_dtype
 
 # Kernel.
@@ -174,8 +174,7 @@ def linear_cross_entropy_triton(x: Features, weight: Words, targets: Targets) ->
     vocabulary makes the loss NaN.
     """
     check_arguments(x, weight, targets)
-    if x.dtype == torch.float64:
-        raise TypeError(f"x must be float32, float16 or bfloat16, got {x.dtype}; use the torch face for float64")
+    require_kernel_type("x", x)
     wanted = [wants_gradient(tensor) for tensor in (x, weight)]
     inputs: tuple[Any, ...] = (x.flatten(0, -2), weight, targets.flatten().long(), product_dtype(x), *wanted)
     if torch.compiler.is_compiling():

@@ -26,6 +26,7 @@ from megalodon_edu.arguments import (
     require_tensor,
 )
 from megalodon_edu.kernels.availability import require_kernels
+from megalodon_edu.kernels.entry import require_kernel_type
 
 # Kernels. A row is one head of one sequence.
 
@@ -197,7 +198,6 @@ def decode_attention_triton(
         require_device_of(name, tensor, q)
     for name, tensor in (("q", q), ("keys", keys), ("values", values)):
         require_floating(name, tensor)
-        if tensor.dtype == torch.float64:
-            raise TypeError(f"{name} must be float32, float16 or bfloat16, got {tensor.dtype}; use the torch face")
+        require_kernel_type(name, tensor)
     launch = _operator if torch.compiler.is_compiling() else _launch
     return launch(q, keys, values, place, float(scale))

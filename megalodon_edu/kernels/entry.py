@@ -1,10 +1,20 @@
-"""By which of its three entries a kernel is called: as a registered operator, with gradients, or bare."""
+"""What every kernel asks at its door: whether it takes the type, and by which of its three entries it is called."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+KERNEL_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def require_kernel_type(name: str, tensor: Tensor) -> None:
+    """Raise TypeError unless kernels take the type of the tensor."""
+    if tensor.dtype not in KERNEL_TYPES:
+        raise TypeError(
+            f"{name} must be float32, float16 or bfloat16, got {tensor.dtype}; use {name}.float(), or the torch face"
+        )
 
 
 def wants_gradient(*tensors: Tensor | None) -> bool:

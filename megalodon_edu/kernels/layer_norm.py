@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import require_kernels
-from megalodon_edu.kernels.entry import entry
+from megalodon_edu.kernels.entry import entry, require_kernel_type
 from megalodon_edu.ops.layer_norm import Features, Gain, check_arguments
 
 # Kernels. A tile has the shape (token, channel): some tokens, all features.
@@ -257,8 +257,7 @@ def layer_norm_triton(x: Features, weight: Gain | None = None, bias: Gain | None
 
 
 def _norm(x: Features, weight: Gain | None, bias: Gain | None, eps: float, centred: bool) -> Features:
-    if x.dtype == torch.float64:
-        raise TypeError(f"x must be float32, float16 or bfloat16, got {x.dtype}; use the torch face for float64")
+    require_kernel_type("x", x)
     if x.shape[-1] > MOST_FEATURES:
         raise ValueError(f"x must have at most {MOST_FEATURES} features, got {x.shape[-1]}; use the torch face")
     forward = entry(_launch_forward, LayerNormFunction, _forward, x, weight, bias)

@@ -40,7 +40,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from megalodon_edu.kernels.availability import require_kernels
-from megalodon_edu.kernels.entry import entry, wants_gradient
+from megalodon_edu.kernels.entry import entry, require_kernel_type, wants_gradient
 from megalodon_edu.ops.timestep_norm import TimestepNormState, check_arguments
 
 # Kernels. A tile has the shape (time, group, width): some tokens, some groups, all features of a group.
@@ -663,8 +663,7 @@ def timestep_norm_triton(
     Raises its errors, TypeError for float64, and RuntimeError where no kernel runs.
     """
     (count, mean, var), mask = check_arguments(x, weight, bias, groups, state, padding_mask, eps)
-    if mean.dtype != torch.float32:
-        raise TypeError(f"x must be float32, float16 or bfloat16, got {x.dtype}; use the torch face for float64")
+    require_kernel_type("x", x)
     tensors = (x, weight, bias, mean, var)
     keep = wants_gradient(*tensors)
     given = None if padding_mask is None else mask

@@ -7,6 +7,7 @@ MEGA-chunk (arXiv:2209.10655, Section 3.5) and Megalodon (arXiv:2404.08801, Sect
 values of the chunk that is not full yet; at a chunk's edge there is nothing to carry. The last chunk may be short.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -88,24 +89,41 @@ def chunked_attention(
     the short chunk at the end. Arguments and errors as `chunked_attention_reference`.
     """
     cache = check_arguments(q, k, v, chunk_size, cache, scale, bias, dropout, gate)
+
+    def attend(q: Keys, k: Keys, v: Values, tokens: slice) -> Values:
+        if k.shape[1] <= chunk_size:
+            return causal_attention(q, k, v, scale, bias, dropout)
+        end = k.shape[1] - k.shape[1] % chunk_size
+        q_, k_, v_ = (t[:, :end].reshape(-1, chunk_size, *t.shape[2:]) for t in (q, k, v))
+        out = causal_attention(q_, k_, v_, scale, bias, dropout).reshape(q.shape[0], end, *v.shape[2:])
+        if end == k.shape[1]:
+            return out
+        return torch.cat([out, causal_attention(q[:, end:], k[:, end:], v[:, end:], scale, bias, dropout)], 1)
+
+    out, cache = through_chunks(q, k, v, chunk_size, cache, attend)
+    return _gated(out, gate).to(v.dtype), cache
+
+
+def through_chunks(
+    q: Keys, k: Keys, v: Values, chunk_size: int, cache: AttentionCache, attend: Callable[..., Values]
+) -> tuple[Values, AttentionCache]:
+    """First the rest of the open chunk, if there is one, then all tokens from the next chunk's beginning on.
+
+    attend(q, k, v, tokens) is called for either, with the keys and values that these queries may see, for the rest
+    those of the cache, too. `tokens` is where the queries stand in the sequence. Returns output and next cache.
+    """
     length, held = q.shape[1], cache.keys.shape[1]
-    out = []
-    start = 0
+    out, start = [], 0
     if held:
         start = min(chunk_size - held, length)
         cache = AttentionCache(torch.cat([cache.keys, k[:, :start]], 1), torch.cat([cache.values, v[:, :start]], 1))
-        out.append(causal_attention(q[:, :start], *cache, scale, bias, dropout))
-    full = (length - start) // chunk_size
-    end = start + full * chunk_size
-    if full:
-        q_, k_, v_ = (t[:, start:end].reshape(-1, chunk_size, *t.shape[2:]) for t in (q, k, v))
-        o = causal_attention(q_, k_, v_, scale, bias, dropout)
-        out.append(o.reshape(q.shape[0], end - start, *v.shape[2:]))
-    if end < length:
-        out.append(causal_attention(q[:, end:], k[:, end:], v[:, end:], scale, bias, dropout))
+        out.append(attend(q[:, :start], *cache, slice(0, start)))
+    if start < length:
+        out.append(attend(q[:, start:], k[:, start:], v[:, start:], slice(start, length)))
     if not held or start == chunk_size - held:  # the chunk that was open is full
+        end = length - (length - start) % chunk_size
         cache = AttentionCache(k[:, end:].clone(), v[:, end:].clone())  # a view would keep the whole sequence alive
-    return _gated(torch.cat(out, 1), gate).to(v.dtype), cache
+    return out[0] if len(out) == 1 else torch.cat(out, 1), cache
 
 
 def _gated(out: Values, gate: Values | None) -> Values:
