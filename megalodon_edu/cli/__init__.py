@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "megalodon_edu.cli.export",
     "bench": "megalodon_edu.cli.bench",
     "study": "megalodon_edu.cli.study",
+    "slides": "megalodon_edu.cli.slides",
     "notebooks": "megalodon_edu.cli.notebooks",
 }
 
