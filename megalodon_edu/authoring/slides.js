@@ -12,14 +12,18 @@
   function fit(slide) {
     const content = slide.querySelector(".content");
     const fits = () => content.scrollHeight <= content.clientHeight + 1 && content.scrollWidth <= content.clientWidth + 1;
-    const unwrapped = () => [...content.querySelectorAll("pre")].every((pre) => {
+    const pres = [...content.querySelectorAll("pre")];
+    const unwrapped = () => pres.every((pre) => {
       const { lineHeight, paddingTop } = getComputedStyle(pre);
       const lines = (pre.clientHeight - 2 * parseFloat(paddingTop)) / parseFloat(lineHeight);
       return Math.round(lines) <= pre.textContent.split("\n").length;
     });
-    for (let scale = slide.classList.contains("figure") ? 1 : 1.4; scale >= 0.75; scale -= 0.025) {
-      content.style.setProperty("--scale", scale.toFixed(3));
-      if (fits() && (scale < 1 || unwrapped())) return;
+    // Lines of code and output are broken only where even the smallest type does not hold them.
+    for (const wanted of [() => fits() && unwrapped(), fits]) {
+      for (let scale = slide.classList.contains("figure") ? 1 : 1.4; scale >= 0.75; scale -= 0.025) {
+        content.style.setProperty("--scale", scale.toFixed(3));
+        if (wanted()) return;
+      }
     }
     for (let tight = 1; tight >= 0.7 && !fits(); tight -= 0.025) content.style.setProperty("--tight", tight.toFixed(3));
   }
