@@ -111,14 +111,15 @@ class Quiz:
             return f"Quiz for chapter {self.chapters[0]}"
         return f"Quiz for the chapters {self.chapters[0]} to {self.chapters[-1]}"
 
-    def html(self) -> str:
-        """The questions as one `<section>`, with the data that the script needs and without style and script."""
+    def html(self, level: int = 3) -> str:
+        """The questions as one `<section>` under a heading of this level, without style and script."""
         data = html.escape(json.dumps([_data(question) for question in self.questions], ensure_ascii=False))
         listed = "".join(_listed(question) for question in self.questions)
+        title = f'<h{level} class="mq-title">{self.title}</h{level}>'
+        hint = f'<p class="mq-hint">{_count(len(self.questions))}. Commit to an answer before you look.</p>'
         return (
             f'<section class="mq" aria-label="{self.title}" data-questions="{data}">'
-            f'<header><h3>{self.title}</h3><p class="mq-hint">{_count(len(self.questions))}. Commit to an answer '
-            f'before you look.</p></header><ol class="mq-list">{listed}</ol></section>'
+            f'<header>{title}{hint}</header><ol class="mq-list">{listed}</ol></section>'
         )
 
     def __repr__(self) -> str:
@@ -135,7 +136,7 @@ class Quiz:
 
 def page_html(wanted: Sequence[str] = ()) -> str:
     """HTML for a static page: a section for each wanted chapter (all by default), then style and script once."""
-    return "".join(Quiz([chapter]).html() for chapter in wanted or chapters()) + assets_html()
+    return "".join(Quiz([chapter]).html(level=2) for chapter in wanted or chapters()) + assets_html()
 
 
 def assets_html() -> str:

@@ -262,5 +262,6 @@ def test_what_a_notebook_gets_needs_no_network_and_no_kernel():
 
 def test_a_static_page_carries_style_and_script_once():
     page = page_html(["00", "01"])
+    assert page.count("<h2 ") == 2, "headings follow that of the page"
     assert page.count("<section") == 2 and page.count("<script>") == 1 and page.count("<style>") == 1
     assert page_html().count("<section") == 14
