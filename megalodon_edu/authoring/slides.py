@@ -298,8 +298,9 @@ def _questions(chapter: str) -> Iterator[Slide]:
         asked = f"<p>{inline_to_html(question.question)}</p>"
         choices = "".join(f"<li>{inline_to_html(choice.text)}</li>" for choice in question.shown)
         body = [asked, f'<ol class="choices">{choices}</ol>'] if choices else [asked]
-        wrong = [f"<p>{html.escape(choice.text)} {html.escape(choice.why)}</p>" for choice in question.shown]
-        wrong += [f"<p>{slip.value:g}: {html.escape(slip.why)}</p>" for slip in question.slips]
+        reasons = [(choice.text, choice.why) for choice in question.shown]
+        reasons += [(f"{slip.value:g}", slip.why) for slip in question.slips]
+        wrong = [f"<p><strong>{html.escape(said)}</strong> {html.escape(why)}</p>" for said, why in reasons]
         yield Slide(f"Question {number}", "Questions", body, ["<p>Let everybody commit first, by a show of hands.</p>"])
         answer = f'<p class="answer">{inline_to_html(question.right)}</p><p>{inline_to_html(question.reason)}</p>'
         yield Slide(f"Question {number}: the answer", "Questions", [answer], wrong)
