@@ -5,12 +5,16 @@ can be worked off in several sittings.
 """
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from megalodon_edu.arguments import require_above_zero, require_positive
 
@@ -46,7 +50,8 @@ def run_jobs(jobs: Sequence[Job], at_once: int, logs: Path, seconds: float | Non
     """Run the jobs that are not finished yet, `at_once` at a time in their order, and say what became of each.
 
     A job's output goes to `logs`/NAME.log. After `seconds` those that still run are ended. So they are on Ctrl-C, which
-    is then raised. Each process may use its share of the CPU cores, unless OMP_NUM_THREADS says otherwise.
+    is then raised, and on SIGTERM, which raises SystemExit: no process lives on that a later call would begin again.
+    Each process may use its share of the CPU cores, unless OMP_NUM_THREADS says otherwise.
     Raises ValueError for a number of jobs or seconds that is not above 0, and for two jobs of one name.
     """
     require_positive("at_once", at_once)
@@ -64,35 +69,54 @@ def run_jobs(jobs: Sequence[Job], at_once: int, logs: Path, seconds: float | Non
     environment = {"OMP_NUM_THREADS": share, **os.environ}
     running: dict[str, tuple[Job, subprocess.Popen[bytes], float]] = {}
     failed: list[str] = []
-    try:
-        while waiting or running:
-            now = time.monotonic()
-            if seconds is not None and now - start >= seconds:
-                break
-            while waiting and len(running) < at_once:
-                job = waiting.pop(0)
-                running[job.name] = job, _begin(job, logs, environment), now
-            for job, process, began in list(running.values()):
-                if process.poll() is None:
-                    continue
-                del running[job.name]
-                took = time.monotonic() - began
-                if process.returncode == 0 and job.result.exists():
-                    print(f"{job.name}: finished in {took:.0f} s", flush=True)
-                else:
-                    failed.append(job.name)
-                    print(f"{job.name}: failed after {took:.0f} s\n{_end_of(logs / f'{job.name}.log')}", flush=True)
-            time.sleep(POLL_SECONDS)
-    finally:
-        for _, process, _ in running.values():
-            process.terminate()
-        for _, process, _ in running.values():
-            process.wait()
+    with _raising_on_terminate():
+        try:
+            while waiting or running:
+                now = time.monotonic()
+                if seconds is not None and now - start >= seconds:
+                    break
+                while waiting and len(running) < at_once:
+                    job = waiting.pop(0)
+                    running[job.name] = job, _begin(job, logs, environment), now
+                for job, process, began in list(running.values()):
+                    if process.poll() is None:
+                        continue
+                    del running[job.name]
+                    took = time.monotonic() - began
+                    if process.returncode == 0 and job.result.exists():
+                        print(f"{job.name}: finished in {took:.0f} s", flush=True)
+                    else:
+                        failed.append(job.name)
+                        print(f"{job.name}: failed after {took:.0f} s", flush=True)
+                        print(_end_of(logs / f"{job.name}.log"), flush=True)
+                time.sleep(POLL_SECONDS)
+        finally:
+            for _, process, _ in running.values():
+                process.terminate()
+            for _, process, _ in running.values():
+                process.wait()
     finished = tuple(job.name for job in jobs if job.result.exists() and job.name not in failed)
     unfinished = tuple(name for name in names if name not in finished and name not in failed)
     if unfinished:
         print(f"The time is up; not finished: {', '.join(unfinished)}", flush=True)
     return JobsReport(finished, tuple(failed), unfinished)
+
+
+@contextmanager
+def _raising_on_terminate() -> Iterator[None]:
+    """SIGTERM raises SystemExit meanwhile, so that `finally` is reached. Only the main thread may ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _begin(job: Job, logs: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:

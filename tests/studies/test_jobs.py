@@ -1,6 +1,8 @@
 """Runs side by side: what is finished stays, what fails is told, what is cut off can be taken up."""
 
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -93,3 +95,24 @@ def test_wrong_arguments_are_named(tmp_path):
         run_jobs(jobs[:1], 0, tmp_path)
     with pytest.raises(ValueError, match="seconds must be a finite number above 0, got 0"):
         run_jobs(jobs[:1], 1, tmp_path, seconds=0)
+
+
+def test_terminating_the_caller_ends_its_jobs(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    endless = job(
+        tmp_path, "endless", "pathlib.Path(sys.argv[1] + '.pid').write_text(str(os.getpid()))\ntime.sleep(60)"
+    )
+    told = tmp_path / "endless.txt.pid"
+
+    def terminate():
+        while not (told.exists() and told.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    with pytest.raises(SystemExit) as ended:
+        run_jobs([endless], 1, tmp_path / "logs", seconds=50)
+    assert ended.value.code == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(told.read_text()), 0)
+    assert signal.getsignal(signal.SIGTERM) is before
