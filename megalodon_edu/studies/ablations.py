@@ -146,7 +146,7 @@ def record(
 
 
 def summary(found: dict[str, dict[str, Any]], names: Sequence[str], seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """For every variant with a run: what it is, its parameters, its scores, its differences to "full", its speed.
+    """For every variant with a run: what it is, its parameters, its scores, its differences to "full".
 
     Seeds that diverged are named and left out of the means.
     """
@@ -162,7 +162,6 @@ def summary(found: dict[str, dict[str, Any]], names: Sequence[str], seeds: Seque
         shared = scores[name].keys() & scores[FULL].keys()
         differences = paired_differences(scores[name], scores[FULL]) if shared and name != FULL else None
         first = next(iter(made.values()))
-        trained = sum(said["training_seconds"] for said in made.values())
         described_variants[name] = {
             **VARIANTS[name]._asdict(),
             "parameters": first["parameters"],
@@ -170,7 +169,6 @@ def summary(found: dict[str, dict[str, Any]], names: Sequence[str], seeds: Seque
             "diverged": {str(seed): said["diverged"] for seed, said in made.items() if said["diverged"]},
             "bits_per_byte": described(scores[name]) if scores[name] else None,
             "difference_to_full": described(differences) if differences else None,
-            "tokens_per_second": round(sum(said["tokens"] for said in made.values()) / trained) if trained else None,
         }
     return described_variants
 

@@ -7,11 +7,16 @@ their best rates, both of a seed on the same windows in the same order.
 
 Both train on windows of 2048 bytes. The Transformer attends to all of a window; Megalodon to chunks of 512, and beyond
 them it has its states. Scored is the whole validation split, as `training.evaluation` says: Megalodon reads it as a
-stream, the Transformer in windows of its context that overlap by half.
+stream, the Transformer in windows of its context that overlap by half. A second score gives both the same bytes to
+read: that of the second halves of windows of 2048 bytes.
+
+Runs side by side share the GPU, and their seconds tell of their neighbours as well. So each model's speed is measured
+at the end, in runs that have the machine to themselves, uncompiled and, on a GPU, compiled: the mean over the second
+half of their steps. Loss against seconds is loss against tokens at that speed.
 
 Written into the folder: for every run NAME.json and .csv, then run.json: both sweeps and choices, for each model the
-scores of all seeds, their mean and 95 % interval, the differences Megalodon less Transformer, paired by seed, and the
-looks at validation along the runs, against tokens and seconds of training.
+scores of all seeds, their mean and 95 % interval, the differences Megalodon less Transformer, paired by seed, the
+looks at validation along the runs, against tokens, and the speeds.
 """
 
 import time
@@ -35,8 +40,9 @@ SEEDS = (0, 1, 2)
 SWEEP_SEED = 100
 RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 EXTENSIONS = 2
-STEPS, SWEEP_STEPS = 1000, 300
+STEPS, SWEEP_STEPS, SPEED_STEPS = 1000, 300, 200
 MODELS = ("megalodon", "transformer")
+WORDS = {"off": "uncompiled", "on": "compiled"}
 
 
 def configurations(quick: bool = False) -> dict[str, ModelConfig]:
@@ -50,6 +56,17 @@ def sweep_run(model: str, rate: float, budget: TextBudget, compile: str) -> Text
     """One short run of the sweep."""
     config = configurations(budget.quick)[model].to_dict()
     return TextRun(f"sweep-{model}-{rate:g}", model, config, SWEEP_SEED, rate, budget, compile)
+
+
+def speed_runs(budget: TextBudget, device: torch.device) -> list[TextRun]:
+    """The runs that are timed alone: each model uncompiled, on a GPU compiled too. Their scores are for nothing."""
+    steps = 4 if budget.quick else SPEED_STEPS
+    short = replace(budget, steps=steps, look_every=steps, rows=steps, warmup_steps=1)
+    return [
+        TextRun(f"speed-{model}-{WORDS[how]}", model, config.to_dict(), SWEEP_SEED, 1e-3, short, how)
+        for how in (("off", "on") if device.type == "cuda" else ("off",))
+        for model, config in configurations(budget.quick).items()
+    ]
 
 
 def next_rate(scores: dict[float, float], tried_at_first: Sequence[float]) -> float | None:
@@ -103,10 +120,10 @@ def record(
         budget = TextBudget(steps=2, batch=2, length=64, warmup_steps=1, look_every=1, quick=True)
         short = replace(budget, steps=1)
 
-    def make(runs: list[TextRun]) -> JobsReport:
+    def make(runs: list[TextRun], at_once: int = jobs) -> JobsReport:
         read_runs(folder, runs)
         left = None if seconds is None else max(0.1, seconds - (time.perf_counter() - begin))
-        return run_jobs([run.job(folder, device) for run in runs], jobs, folder / "logs", left)
+        return run_jobs([run.job(folder, device) for run in runs], at_once, folder / "logs", left)
 
     sweeps = {model: [sweep_run(model, rate, short, compile) for rate in sorted(set(rates))] for model in MODELS}
     report = make([run for runs in sweeps.values() for run in runs])
@@ -120,6 +137,7 @@ def record(
         report = make([sweeps[model][-1] for model in more])
         scores = {model: sweep_scores(folder, runs) for model, runs in sweeps.items()}
     runs: list[TextRun] = []
+    timed = speed_runs(budget, device)
     chosen: dict[str, float] = {}
     if report.complete:
         chosen = {model: best_rate(scores[model]) for model in MODELS}
@@ -128,6 +146,8 @@ def record(
                 name = f"{model}-{seed}"
                 runs.append(TextRun(name, model, config.to_dict(), seed, chosen[model], budget, compile))
         report = make(runs)
+    if report.complete:
+        report = make(timed, at_once=1)
     found = read_runs(folder, runs)
     about = {
         "study": "comparison",
@@ -146,6 +166,7 @@ def record(
         },
         "budget": {**asdict(budget), "tokens": budget.tokens},
         **summary(folder, found, seeds),
+        "speed": speeds(folder, timed),
         "run_seconds": round(sum(said["seconds"] for said in found.values()), 1),
         "wall_seconds_of_the_last_call": round(time.perf_counter() - begin, 1),
         "environment": environment(device),
@@ -165,33 +186,53 @@ def summary(folder: Path, found: dict[str, dict[str, Any]], seeds: Sequence[int]
     """Both models' scores and looks, and the paired differences, of the runs that are there."""
     models: dict[str, Any] = {}
     scores: dict[str, dict[int, float]] = {}
+    halves: dict[str, dict[int, float]] = {}
     for model in MODELS:
         made = {seed: found[f"{model}-{seed}"] for seed in seeds if f"{model}-{seed}" in found}
-        scores[model] = {seed: score for seed, said in made.items() if (score := bits(said)) is not None}
+        scores[model], halves[model] = (
+            {seed: score for seed, said in made.items() if (score := bits(said, which)) is not None}
+            for which in ("validation", "second_halves")
+        )
         if not made:
             continue
         first = next(iter(made.values()))
-        trained = sum(said["training_seconds"] for said in made.values())
         models[model] = {
             "parameters": first["parameters"],
             "config": first["run"]["config"],
             "learning_rate": first["run"]["learning_rate"],
             "diverged": {str(seed): said["diverged"] for seed, said in made.items() if said["diverged"]},
             "bits_per_byte": described(scores[model]) if scores[model] else None,
-            "tokens_per_second": round(sum(said["tokens"] for said in made.values()) / trained) if trained else None,
+            "second_halves": described(halves[model]) if halves[model] else None,
             "looks": {str(seed): looks(folder / f"{model}-{seed}.csv") for seed in made},
         }
-    both = scores["megalodon"].keys() & scores["transformer"].keys()
-    difference = described(paired_differences(scores["megalodon"], scores["transformer"])) if both else None
-    return {"models": models, "megalodon_less_transformer": difference}
+    return {
+        "models": models,
+        "megalodon_less_transformer": _difference(scores),
+        "megalodon_less_transformer_in_second_halves": _difference(halves),
+    }
+
+
+def _difference(scores: dict[str, dict[int, float]]) -> dict[str, object] | None:
+    ours, theirs = (scores[model] for model in MODELS)
+    return described(paired_differences(ours, theirs)) if ours.keys() & theirs.keys() else None
+
+
+def speeds(folder: Path, runs: Sequence[TextRun]) -> dict[str, dict[str, int]]:
+    """Bytes a second in training, by model and by "compiled" and "uncompiled", of the timed runs that are there."""
+    found: dict[str, dict[str, int]] = {}
+    for run in runs:
+        if run.name in read_runs(folder, [run]):
+            late = read_log(folder / f"{run.name}.csv")[run.budget.steps // 2 - 1 :]
+            tokens, seconds = late[-1].tokens - late[0].tokens, late[-1].seconds - late[0].seconds
+            found.setdefault(run.model, {})[WORDS[run.compile]] = round(tokens / seconds)
+    return found
 
 
 def looks(log: Path) -> dict[str, list[float]]:
-    """The quick looks at validation along a run: tokens read, seconds of training, bits per byte."""
+    """The quick looks at validation along a run: tokens read, bits per byte."""
     rows = [row for row in read_log(log) if row.validation_bits_per_byte is not None] if log.exists() else []
     return {
         "tokens": [row.tokens for row in rows],
-        "seconds": [row.seconds for row in rows],
         "bits_per_byte": [row.validation_bits_per_byte or 0.0 for row in rows],
     }
 
@@ -206,11 +247,14 @@ def table(about: dict[str, Any]) -> str:
         score = said["bits_per_byte"]
         seeds = "-" if score is None else ", ".join(f"{value:.4f}" for value in score["seeds"].values())
         lines.append(
-            f"{model}, {said['parameters']:,} parameters, rate {said['learning_rate']:g}: {seeds} bits per byte, "
-            f"{said['tokens_per_second'] or 0:,} bytes a second"
+            f"{model}, {said['parameters']:,} parameters, rate {said['learning_rate']:g}: {seeds} bits per byte"
         )
-    if difference := about["megalodon_less_transformer"]:
-        lines.append(f"Megalodon less Transformer: {difference['mean']:+.4f}")
-        if difference["low"] is not None:
-            lines[-1] += f" (95 % interval {difference['low']:+.4f} .. {difference['high']:+.4f})"
+    for name, what in (("", "whole texts"), ("_in_second_halves", "second halves of windows")):
+        if difference := about[f"megalodon_less_transformer{name}"]:
+            lines.append(f"Megalodon less Transformer, {what}: {difference['mean']:+.4f}")
+            if difference["low"] is not None:
+                lines[-1] += f" (95 % interval {difference['low']:+.4f} .. {difference['high']:+.4f})"
+    for model, measured in about["speed"].items():
+        said = ", ".join(f"{speed:,} bytes a second {how}" for how, speed in measured.items())
+        lines.append(f"{model} alone: {said}")
     return "\n".join(lines)

@@ -2,7 +2,9 @@
 
     python -m megalodon_edu.studies.text_run '{"name": ..., "model": ..., "config": {...}, ...}' FOLDER
 
-leaves NAME.json, with the score, the settings and the environment, and NAME.csv, the log of the training in fewer rows.
+leaves NAME.json, with scores, settings and the environment, and NAME.csv, the log of the training in fewer rows.
+There are two scores: of the whole split, each model reading as much before a byte as it can, and of the second halves
+of windows as long as those of the training, where every model reads the same.
 The seed decides on the initial weights and on the windows: runs of one seed and one `TextBudget` read the same windows
 in the same order, whatever their model.
 """
@@ -33,6 +35,7 @@ from megalodon_edu.training.evaluation import Evaluation, evaluate, quick_look
 from megalodon_edu.training.log import COLUMNS, LogRow
 from megalodon_edu.training.loop import train
 from megalodon_edu.training.options import TrainingOptions
+from megalodon_edu.training.window_score import evaluate_windows
 from megalodon_edu.training.windows import RandomWindows, concatenate
 
 QUICK_DOCUMENTS, QUICK_BYTES = 2, 600
@@ -41,8 +44,8 @@ QUICK_DOCUMENTS, QUICK_BYTES = 2, 600
 
 @dataclass(frozen=True)
 class TextBudget:
-    """How much a run reads: `steps` batches of `batch` windows of `length` bytes. Every `look_every` steps it looks at
-    validation; the log keeps `rows` rows. `quick`: a few documents only, to show that a study works.
+    """How much a run reads: `steps` batches of `batch` windows of `length` bytes, an even number. Every `look_every`
+    steps it looks at validation; the log keeps `rows` rows. `quick`: a few documents only, to show that a study works.
     """
 
     steps: int
@@ -56,6 +59,8 @@ class TextBudget:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "length", "look_every", "rows"):
             require_positive(name, getattr(self, name))
+        if self.length % 2:
+            raise ValueError(f"length must be even, so that a window has halves, got {self.length}")
 
     @property
     def tokens(self) -> int:
@@ -91,7 +96,7 @@ class TextRun:
 def make(run: TextRun, folder: Path, device: torch.device) -> dict[str, Any]:
     """Train and score the model, write both files and return what NAME.json says.
 
-    A loss that is no longer finite ends a run, too: "validation" is then None and "diverged" says what happened.
+    A loss that is no longer finite ends a run, too: the scores are then None and "diverged" says what happened.
     """
     begin = time.perf_counter()
     budget = run.budget
@@ -121,16 +126,19 @@ def make(run: TextRun, folder: Path, device: torch.device) -> dict[str, Any]:
     def keep(row: LogRow) -> None:
         rows.append(replace(row, seconds=row.seconds - looking))
 
+    beginnings = [replace(one, text=one.text[:QUICK_BYTES]) for one in held_out] if budget.quick else held_out
     score: Evaluation | None = None
+    halves: Evaluation | None = None
     diverged: str | None = None
     with tempfile.TemporaryDirectory() as checkpoints:
         try:
             train(model, windows, options, checkpoints, [keep], look, progress_bar=False)
             score = evaluate(model, held_out, QUICK_BYTES if budget.quick else None)
+            halves = evaluate_windows(model, beginnings, budget.length)
         except NonFiniteError as error:
             diverged = str(error)
     if score is not None and not math.isfinite(score.bits_per_byte):
-        score, diverged = None, "the score of the trained model is not finite"
+        score, halves, diverged = None, None, "the score of the trained model is not finite"
     if rows:
         save_log(folder / f"{run.name}.csv", rows, budget.rows)
     seconds = rows[-1].seconds if rows else 0.0
@@ -143,6 +151,9 @@ def make(run: TextRun, folder: Path, device: torch.device) -> dict[str, Any]:
         "training_seconds": round(seconds, 3),
         "seconds": round(time.perf_counter() - begin, 3),
         "validation": None if score is None else score.to_dict(),
+        "second_halves": None
+        if halves is None
+        else {"window": budget.length, "scored": halves.scored, "bits_per_byte": halves.bits_per_byte},
         "diverged": diverged,
         "environment": environment(device),
     }
@@ -188,9 +199,9 @@ def read_runs(folder: Path, runs: Sequence[TextRun]) -> dict[str, dict[str, Any]
     return found
 
 
-def bits(found: dict[str, Any]) -> float | None:
-    """The score of a run in bits per byte of validation; None for one that diverged."""
-    return None if found["validation"] is None else float(found["validation"]["bits_per_byte"])
+def bits(found: dict[str, Any], score: str = "validation") -> float | None:
+    """A score of a run in bits per byte, "validation" or "second_halves"; None for a run that diverged."""
+    return None if found[score] is None else float(found[score]["bits_per_byte"])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
