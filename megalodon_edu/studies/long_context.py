@@ -1,10 +1,12 @@
 """Does a text long gone help to predict? The same bytes of every held-out book, after ever more of what precedes them.
 
-In each book at least 100 fixed windows of 512 bytes are scored after L = 0, T/4, T, 4T, 16T, 64T and 100T bytes, as far
-as the book reaches; T is the length of the sequences in training. Differences to L = T and to L = 0 are taken window by
-window, with intervals by the moving-block bootstrap inside each book. A line per book: books are never pooled, because
-their longest contexts differ, and Northanger Abbey and Macbeth, on which choices were made, are named as validation. An
-interval speaks of other windows of the same book and the same model, not of other books or seeds.
+In each book at least 100 fixed windows of 512 bytes are scored after L = 0, T/4, T/2, T, 4T, 16T, 64T and 100T bytes,
+as far as the book reaches; T is the length of the sequences in training. T/2 is the longest of them at which the whole
+window lies inside that length: at L = T its bytes stand up to 512 places beyond, which matters to the Transformer that
+attends to everything. Differences to L = T and to L = 0 are taken window by window, with intervals by the moving-block
+bootstrap inside each book. A line per book: books are never pooled, because their longest contexts differ, and
+Northanger Abbey and Macbeth, on which choices were made, are named as validation. An interval speaks of other windows
+of the same book and the same model, not of other books or seeds.
 
 Who reads:
     megalodon                        as it was trained
@@ -20,6 +22,7 @@ second call with the same folder goes on where the first ended, or adds other re
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -49,7 +52,7 @@ from megalodon_edu.studies.target_windows import TargetWindows, target_windows
 from megalodon_edu.studies.weights import weights_digest
 from megalodon_edu.training.trained import load_trained
 
-LADDER = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 100.0)
+LADDER = (0.0, 0.25, 0.5, 1.0, 4.0, 16.0, 64.0, 100.0)
 """Lengths of context as multiples of T."""
 
 HELD_OUT = ("validation", "test", "test-ood")
@@ -127,17 +130,20 @@ def record(
     length: int = LENGTH,
     seed: int = SEED,
     precision: str = "auto",
+    seconds: float | None = None,
     quick: bool = False,
 ) -> None:
     """Score every book and write windows.csv and run.json; what is there already stays.
 
     checkpoint, transformer, fading: a Megalodon, a Transformer and a Megalodon trained with norm="decay", as after
     --checkpoint. only: some of `READERS`. context: T; 0: the length of the checkpoint's training windows. most: longest
-    context in T of the readers for whom length is dear. quick: untrained models of a few thousand parameters on the
-    validation books, which shows that everything runs.
+    context in T of the readers for whom length is dear. seconds: begin nothing more after so many; run.json then names
+    what is unfinished. quick: untrained models of a few thousand parameters on the validation books, which shows that
+    everything runs.
 
     Raises ValueError for an unknown reader, one whose model is not given, and a folder with other settings or weights.
     """
+    end = math.inf if seconds is None else time.perf_counter() + seconds
     for name in only:
         require_choice("only", name, READERS)
     require_positive("windows", windows, least=4)
@@ -170,12 +176,20 @@ def record(
     for place in places:
         text = torch.frombuffer(bytearray(place.document.text), dtype=torch.uint8).to(device)
         for name, reader in measured.items():
-            lines = _score(folder, about, lines, name, reader, text, place, context, precision)
+            lines = _score(folder, about, lines, name, reader, text, place, context, precision, end)
+    about["unfinished"] = [
+        {"reader": name, "book": place.document.title, "context": length_before}
+        for place in places
+        for name, reader in measured.items()
+        for length_before in _missing(about, name, reader, place, context)
+    ]
     about["bytes"] = sum(cell["bytes"] for cell in about["cells"])
     about["seconds"] = round(sum(cell["seconds"] for cell in about["cells"]), 1)
     about["summary"] = summary(lines, AS_TRAINED, context, length, seed)
     save_json(folder / "run.json", about)
     print(table(about["summary"]), flush=True)
+    if about["unfinished"]:
+        print(f"The time is up; not finished: {len(about['unfinished'])} of the contexts. Call again.", flush=True)
 
 
 def _quick_models(device: torch.device) -> list[LanguageModel | None]:
@@ -244,14 +258,16 @@ def _score(
     place: TargetWindows,
     training_context: int,
     precision: str,
+    end: float,
 ) -> list[Line]:
-    """Score one book by one reader, as far as that is not done, and save each length of context."""
+    """Score one book by one reader, as far as that is not done, and save each length of context; begin none after the
+    time `end`.
+    """
     title = place.document.title
-    done = {(cell["reader"], cell["book"], cell["context"]) for cell in about["cells"]}
     read: dict[int, np.ndarray] = {}
-    for context in place.contexts:
-        if context > reader.most * training_context or (name, title, context) in done:
-            continue
+    for context in _missing(about, name, reader, place, training_context):
+        if time.perf_counter() >= end:
+            break
         start, needed = time.perf_counter(), receptive_context(reader.model, context)
         fresh = needed not in read
         if fresh:
@@ -272,6 +288,18 @@ def _score(
         mean = read[needed].mean() / place.length
         print(f"{name} · {title} · {context:,} bytes before: {mean:.4f} bits per byte, {seconds:.1f} s", flush=True)
     return lines
+
+
+def _missing(
+    about: dict[str, Any], name: str, reader: Reader, place: TargetWindows, training_context: int
+) -> list[int]:
+    """The lengths of context after which this reader is still to score this book."""
+    done = {(cell["reader"], cell["book"], cell["context"]) for cell in about["cells"]}
+    return [
+        context
+        for context in place.contexts
+        if context <= reader.most * training_context and (name, place.document.title, context) not in done
+    ]
 
 
 def _finished_lines(path: Path, cells: Sequence[dict[str, Any]]) -> list[Line]:

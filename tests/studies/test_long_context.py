@@ -29,8 +29,8 @@ def test_every_reader_scores_the_same_windows_after_every_context(quick):
     assert all(places[line.book, line.window] == line.start for line in lines)
     assert {line.reader for line in lines} == set(READERS) == set(run["readers"])
     contexts = {name: sorted({line.context for line in lines if line.reader == name}) for name in READERS}
-    assert contexts[AS_TRAINED] == contexts[SLIDING] == [0, 4, 16, 64, 256, 1024, 1600]
-    assert contexts[WHOLE] == contexts[RECENT] == [0, 4, 16, 64, 256]
+    assert contexts[AS_TRAINED] == contexts[SLIDING] == [0, 4, 8, 16, 64, 256, 1024, 1600]
+    assert contexts[WHOLE] == contexts[RECENT] == [0, 4, 8, 16, 64, 256]
     assert len(lines) == 20 * len(run["cells"]) == 20 * len(run["summary"])
     read = {name: sum(cell["bytes"] for cell in run["cells"] if cell["reader"] == name) for name in READERS}
     assert read[AS_TRAINED] == 2 * 20 * sum(context + 8 for context in contexts[AS_TRAINED])
@@ -69,9 +69,21 @@ def test_a_second_call_goes_on_where_the_first_ended(tmp_path, monkeypatch, quic
         file.write("megalodon,Macbeth,validation,64,0,1600,1.0\n")
     monkeypatch.setattr(long_context, "window_bits", lambda *a, **m: calls.append(a) or score(*a, **m))
     record(tmp_path, CPU, quick=True, only=[AS_TRAINED])
-    assert len(calls) == len(about(tmp_path)["cells"]) == 14
+    assert len(calls) == len(about(tmp_path)["cells"]) == 16
     whole = [line for line in read_lines(quick / "windows.csv") if line.reader == AS_TRAINED]
     assert sorted(read_lines(tmp_path / "windows.csv")) == sorted(whole)
+
+
+def test_a_limit_of_time_names_what_is_unfinished(tmp_path, monkeypatch, capsys):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(long_context.time, "perf_counter", lambda: next(clock))
+    record(tmp_path, CPU, quick=True, only=[AS_TRAINED], seconds=8)  # a cell looks at the clock three times
+    run = about(tmp_path)
+    assert len(run["cells"]) == len(run["summary"]) == 3
+    assert [cell["context"] for cell in run["unfinished"][:5]] == [16, 64, 256, 1024, 1600]
+    assert len(run["unfinished"]) == 13 and "not finished: 13 of the contexts" in capsys.readouterr().out
+    record(tmp_path, CPU, quick=True, only=[AS_TRAINED])
+    assert len(about(tmp_path)["cells"]) == 16 and about(tmp_path)["unfinished"] == []
 
 
 def test_a_folder_takes_no_other_settings_and_no_other_weights(tmp_path, monkeypatch):
