@@ -4,10 +4,12 @@
 
 A distance is given in chunks: below 1 attention can reach what was planted, from 1 on only the moving averages and the
 norms' statistics can tell of it. Every text is as long as the longest distance needs, a whole number of chunks, and the
-texts of a trial are the same but for what is planted. Everything is scored in float32.
+texts of a trial are the same but for what is planted. A Transformer is asked at those distances whose texts are no
+longer than what it was trained on. Everything is scored in float32.
 """
 
 import argparse
+import math
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ from megalodon_edu.arguments import require_positive
 from megalodon_edu.data import Document, documents
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.measure.json_file import save_json
-from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig
+from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer
 from megalodon_edu.studies.passkey import PROBES, ask, in_one_chunk, least_distance, plant, probe
 from megalodon_edu.studies.statistics import mean_interval
 from megalodon_edu.studies.weights import weights_digest
@@ -42,7 +44,7 @@ def passkey_rows(
     """
     require_positive("chunk", chunk)
     require_positive("trials", trials)
-    length = chunk * (int(np.ceil(max(distances))) + 1)
+    length = _text_length(chunk, max(distances))
     if len(book) < length:
         raise ValueError(f"book must hold at least {length} bytes for these distances and chunks, got {len(book)}")
     starts = np.random.default_rng([seed, 0]).integers(len(book) - length + 1, size=trials)
@@ -67,6 +69,11 @@ def passkey_rows(
                 }
                 rows += [{**about, "trial": trial, **answer._asdict()} for trial, answer in enumerate(found)]
     return rows
+
+
+def _text_length(chunk: int, distance: float) -> int:
+    """Bytes of a text in which something is planted so many chunks before the end: whole chunks."""
+    return chunk * (math.ceil(distance) + 1)
 
 
 def gains(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -109,19 +116,26 @@ def passkey_run(
     """Ask a trained model; what the run's file holds but for where the model is from.
 
     chunk: None: the model's own; the Transformer has none and must be given one, such as that of the Megalodon beside
-    it. Raises ValueError without one, and for a book that is not in the validation split.
+    it. Raises ValueError without one, or with one that leaves it no distance, and for a book that is not in the
+    validation split.
     """
     start = time.perf_counter()
     if isinstance(model, Megalodon):
         chunk = model.config.chunk_size
     elif chunk is None:
         raise ValueError("chunk must be given for a Transformer; take that of the Megalodon beside it")
+    if isinstance(model, Transformer):
+        room = model.config.context_size
+        distances = [share for share in distances if _text_length(chunk, share) <= room]
+        if not distances:
+            raise ValueError(f"chunk must be at most half of the Transformer's context of {room}, got {chunk}")
     rows = passkey_rows(model, _text(documents("validation"), book), chunk, distances, trials, SEED)
     return {
         "parameters": model.parameter_count(),
         "config": model.config.to_dict(),
         "weights_sha256": weights_digest(model),
         "chunk": chunk,
+        "text_bytes": _text_length(chunk, max(distances)),
         "book": book,
         "seed": SEED,
         "gains": gains(rows),

@@ -8,8 +8,10 @@ import pytest
 import torch
 from tiny_recallers import megalodon, transformer
 
+from megalodon_edu.models import with_config
 from megalodon_edu.studies import retrieval
 from megalodon_edu.studies.jobs import JobsReport
+from megalodon_edu.studies.passkey import ask
 from megalodon_edu.studies.passkey_run import gains, passkey_rows, passkey_run
 from megalodon_edu.studies.recall_run import MODELS, Tally
 from megalodon_edu.studies.retrieval import Recall, accuracies, chosen_rates, record, table
@@ -153,6 +155,20 @@ def test_a_transformer_needs_a_unit_of_distance_and_a_text_must_fit_into_the_boo
         passkey_rows(megalodon(256), BOOK, 256, (16.0,), trials=1, seed=0)
     with pytest.raises(ValueError, match="book must be one of Northanger Abbey"):
         passkey_run(megalodon(256), distances=(1.0,), trials=1, book="Emma")
+
+
+def test_a_transformer_is_asked_inside_the_length_it_was_trained_on(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "megalodon_edu.studies.passkey_run.ask",
+        lambda model, texts, *more: asked.append({len(text) for text in texts}) or ask(model, texts, *more),
+    )
+    small = with_config(transformer(256), context_size=384)
+    found = passkey_run(small, chunk=128, distances=(0.75, 1.0, 2.0, 2.5, 16.0), trials=2)
+    assert {line["distance"] for line in found["gains"]} == {None, 96, 128, 256}
+    assert found["text_bytes"] == 384 and asked and all(lengths == {384} for lengths in asked)
+    with pytest.raises(ValueError, match="chunk must be at most half of the Transformer's context of 384, got 256"):
+        passkey_run(small, chunk=256, distances=(0.75, 1.0), trials=2)
 
 
 def test_the_table_names_every_model_and_distance(tmp_path, made, capsys):
