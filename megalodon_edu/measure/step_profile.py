@@ -294,8 +294,11 @@ def _quiet() -> Iterator[None]:
 def profiles(
     chosen: Situation, device: torch.device, ways: Sequence[str], steps: int = 3, repeats: int = 5
 ) -> Iterator[StepProfile]:
-    """Yield the profile of a situation's step for every way, each with a new model and the same batch."""
-    batch = chosen.windows()(0).to(device)
+    """Yield the profile of a situation's step for every way, each with a new model and the same batch.
+
+    Where the run takes a batch in parts (`accumulate`), the step is that of one part.
+    """
+    batch = chosen.windows()(0)[: chosen.batch // chosen.options.accumulate].to(device)
     for way in ways:
         model = replace(chosen, backend="torch" if way == TORCH else "triton").model().to(device)
         yield step_profile(model, batch, way, chosen.options.precision, steps, repeats)

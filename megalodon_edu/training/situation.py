@@ -19,7 +19,7 @@ from megalodon_edu.training.windows import RandomWindows, concatenate
 KERNELS, PLAIN, CPU = SITUATIONS = ("kernels", "plain", "cpu")
 """A GPU with the Triton kernels; a GPU without them, such as an older one; no GPU."""
 
-ROOMY = 30e9
+ROOMY = 60e9
 """Bytes of GPU memory from which on the run with kernels takes its batch in one part; below in four, one by one."""
 
 
