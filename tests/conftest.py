@@ -1,11 +1,26 @@
-"""The tests of the core run where only the core is installed: on a GPU machine without Jupyter, for example."""
+"""The tests of the core run where only the core is installed: on a GPU machine without Jupyter, for example.
 
+And the browser that the tests of several folders share.
+"""
+
+import os
+import shutil
 from importlib.util import find_spec
 
 import pytest
 
 JUPYTER = find_spec("nbformat") is not None and find_spec("nbclient") is not None
 collect_ignore_glob = [] if JUPYTER else ["authoring/*", "test_notebooks.py"]
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -24,3 +39,24 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out."""
     if not JUPYTER:
         terminalreporter.write_line("left out without the notebook's packages: " + ", ".join(collect_ignore_glob))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium, headless, for one module: Playwright's event loop must not outlive it.
+
+    Skipped where there is none, unless MEGALODON_REQUIRE_BROWSER=1 forbids it.
+    """
+    required = os.environ.get("MEGALODON_REQUIRE_BROWSER") == "1"
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        message = "no chromium here: install one (Debian: apt-get install chromium) to run the browser tests"
+        pytest.fail(message) if required else pytest.skip(message)
+    if not required:
+        pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()

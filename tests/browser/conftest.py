@@ -1,23 +1,11 @@
-"""A real browser for the tests of this folder, and a page that holds one explorer without any notebook around it."""
+"""A page that holds one explorer without any notebook around it."""
 
 import json
-import os
-import shutil
 from importlib.util import find_spec
 
 import pytest
 
 collect_ignore_glob = [] if find_spec("anywidget") else ["test_*.py"]
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 # What anywidget hands to an explorer, without a kernel behind it: it remembers what was set and what was saved.
 MOUNT = """
@@ -48,27 +36,6 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name == "browser":
             item.add_marker(pytest.mark.browser)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Debian's chromium, headless, for one module: Playwright's event loop must not outlive it.
-
-    Skipped where there is none, unless MEGALODON_REQUIRE_BROWSER=1 forbids it.
-    """
-    required = os.environ.get("MEGALODON_REQUIRE_BROWSER") == "1"
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        message = "no chromium here: install one (Debian: apt-get install chromium) to run the browser tests"
-        pytest.fail(message) if required else pytest.skip(message)
-    if not required:
-        pytest.importorskip("playwright", reason="playwright is not installed: pip install playwright")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,0 +1,306 @@
+"""The web book: the notebooks as static pages in which the explorers live, without a kernel and without a network.
+
+Jupyter Book reads a folder that is made here from the notebooks as they are stored. Where a notebook shows an explorer,
+its page carries the explorer's state and loads its script, the very text that anywidget sends to JupyterLab.
+"""
+
+import argparse
+import ast
+import base64
+import contextlib
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+import symtable
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
+from nbformat import NotebookNode
+from PIL import Image
+
+from megalodon_edu import explorers
+from megalodon_edu.authoring.notebooks import read
+from megalodon_edu.explorers.framework import HERE as EXPLORERS
+from megalodon_edu.explorers.framework import Explorer
+from megalodon_edu.project import launch_links
+
+ALSO = {"docs/kernels.md": "kernels.md"}
+"""Pages that are no notebooks: where they lie in the project, and what they are called in the book."""
+
+
+EXTENSIONS = [
+    "myst_nb",
+    "sphinx_book_theme",
+    "sphinx_external_toc",
+    "sphinx_copybutton",
+    "megalodon_edu.authoring.katex",
+]
+"""Those of Jupyter Book that are needed, and ours. One that is left out, for cells run by a server elsewhere, names a
+script of another host in every page."""
+
+
+class BookFailed(Exception):
+    """A notebook cannot become a page, or Jupyter Book stopped; the message says where and what to do."""
+
+
+class Shown(NamedTuple):
+    """An explorer that a notebook shows: the cell's place, and the explorer with the settings given there."""
+
+    cell: int
+    explorer: Explorer
+
+
+def build(root: Path, out: Path) -> None:
+    """Build the book of the checkout `root` into the folder `out`, which is replaced.
+
+    Raises BookFailed.
+    """
+    if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").is_file():
+        raise BookFailed(f"{out} holds something else than a book; name another folder or empty it")
+    with tempfile.TemporaryDirectory() as temporary:
+        source, pages = Path(temporary) / "source", Path(temporary) / "pages"
+        stage(root, source)
+        _call("-c", "from jupyter_book.cli.main import main; main()", "config", "sphinx", str(source))
+        strict = ["-W", "--keep-going", "-q"]
+        _call("-m", "sphinx", *strict, "-D", f"extensions={','.join(EXTENSIONS)}", str(source), str(pages))
+        shrink_pictures(pages)
+        shutil.rmtree(pages / ".doctrees")
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(pages, out)
+
+
+def stage(root: Path, source: Path) -> None:
+    """Lay out in `source` what Jupyter Book reads: settings, table of contents, pages, scripts. Raises BookFailed."""
+    shutil.copytree(root / "book", source)
+    notebooks = {path.stem: read(path) for path in sorted((root / "notebooks").glob("*.ipynb"))}
+    for place, name in ALSO.items():
+        shutil.copy(root / place, source / name)
+    (source / "_toc.yml").write_text(json.dumps(contents(list(notebooks))), encoding="utf-8")  # JSON is YAML too
+    _write_scripts(source / "static")
+    shown = {name: explorers_in(name, notebook) for name, notebook in notebooks.items()}
+    (source / "explorers.md").write_text(gallery(notebooks, shown), encoding="utf-8")
+    for name, notebook in notebooks.items():
+        page = as_page(name, notebook, shown[name], source / "static" / "pictures")
+        nbformat.write(page, source / f"{name}.ipynb")
+
+
+def contents(names: list[str]) -> dict[str, object]:
+    """The table of contents: the start page, the numbered chapters in order, and what is looked up."""
+    chapters = [name for name in names if name[0].isdigit()]
+    if unknown := sorted(set(names) - set(chapters) - {"index", "glossary"}):
+        raise BookFailed(f"{', '.join(unknown)} has no place in the book; give the notebook a chapter's number")
+    look_up = ["explorers", "glossary", *(Path(name).stem for name in ALSO.values())]
+    parts = {"Chapters": chapters, "Look up": look_up}
+    return {
+        "format": "jb-book",
+        "root": "index",
+        "parts": [{"caption": part, "chapters": [{"file": file} for file in files]} for part, files in parts.items()],
+    }
+
+
+def explorers_in(name: str, notebook: NotebookNode) -> list[Shown]:
+    """The explorers that a notebook shows: those that a cell makes in its last line.
+
+    Of the notebook, only that line is run and what it needs. Raises BookFailed when that fails, and for an explorer
+    that is imported and nowhere shown.
+    """
+    shown: list[Shown] = []
+    imported: set[str] = set()
+    before: list[ast.stmt] = []
+    for index, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code":
+            continue
+        statements = ast.parse(TransformerManager().transform_cell(cell.source)).body
+        for statement in statements:
+            if isinstance(statement, ast.ImportFrom) and statement.module == explorers.__name__:
+                imported.update(alias.name for alias in statement.names)
+        match statements[-1:]:
+            case [ast.Expr(ast.Call(ast.Name(called))) as last] if called in explorers.__all__:
+                shown.append(Shown(index, _made(f"{name}, cell {index}", before + statements[:-1], last)))
+        before += statements
+    if lost := sorted(imported - {type(each.explorer).__name__ for each in shown}):
+        raise BookFailed(f"{name} imports {', '.join(lost)} and never shows it; end a cell with the explorer")
+    return shown
+
+
+def needed(before: list[ast.stmt], last: ast.stmt) -> list[ast.stmt]:
+    """Of the statements before the last one, those that bind a name that it needs, directly or through others."""
+    wanted, kept = _names(last).used, []
+    for statement in reversed(before):
+        bound, used = _names(statement)
+        if bound & wanted:
+            kept.append(statement)
+            # A loop or a condition may leave what was bound before it: then that is needed too.
+            anew = ast.Import | ast.ImportFrom | ast.Assign | ast.FunctionDef | ast.ClassDef
+            wanted = (wanted - bound if isinstance(statement, anew) else wanted) | used
+    return kept[::-1]
+
+
+class Names(NamedTuple):
+    """The names of the notebook that a statement binds, and those that it uses, in functions inside it too."""
+
+    bound: set[str]
+    used: set[str]
+
+
+def _names(statement: ast.stmt) -> Names:
+    table = symtable.symtable(ast.unparse(statement), "notebook", "exec")
+    bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+    used = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    inside = table.get_children()
+    while inside:
+        scope = inside.pop()
+        used |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+        inside += scope.get_children()
+    return Names(bound, used)
+
+
+def _made(place: str, before: list[ast.stmt], last: ast.Expr) -> Explorer:
+    """The explorer that the last line makes; `place` says in an error where it stands."""
+    names: dict[str, Any] = {}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(ast.Module(needed(before, last), []), place, "exec"), names)
+            explorer: Explorer = eval(compile(ast.Expression(last.value), place, "eval"), names)
+    except Exception as error:
+        raise BookFailed(f"{place}: {ast.unparse(last)} failed outside the notebook with {error!r}") from error
+    return explorer
+
+
+def as_page(name: str, notebook: NotebookNode, shown: list[Shown], pictures: Path) -> NotebookNode:
+    """The notebook as the book reads it: living explorers, links inside the book, and how to run it.
+
+    The picture that an explorer's cell holds is stored in `pictures`, for browsers without JavaScript.
+    """
+    page = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    for index, explorer in shown:
+        cell = page.cells[index]
+        picture = next((output for output in cell.outputs if "image/png" in output.get("data", {})), None)
+        if picture is None:
+            raise BookFailed(f"{name}, cell {index} holds no picture of its explorer; run the notebook and store it")
+        pictures.mkdir(parents=True, exist_ok=True)
+        file = pictures / f"{name}-{index}.png"
+        file.write_bytes(base64.b64decode(picture.data["image/png"]))
+        alt = picture.metadata["image/png"]["alt"]
+        if alt != " ".join(explorer.description().split()):
+            raise BookFailed(
+                f"{name}, cell {index} holds the picture of an explorer with other settings or of another version; "
+                "run the notebook and store it, and change nothing in place that the explorer is made from"
+            )
+        living = living_html(explorer, f'<img src="_static/pictures/{file.name}" alt="{html.escape(alt)}">')
+        cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": living})]
+    for cell in page.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _inside(name, cell.source)
+    if any(cell.cell_type == "code" for cell in page.cells):
+        page.cells.insert(1, nbformat.v4.new_markdown_cell(_how_to_run(f"{name}.ipynb", bool(shown))))
+    return page
+
+
+def living_html(explorer: Explorer, otherwise: str) -> str:
+    """The place of an explorer in a page: its state, its script, and what stands there where no script runs."""
+    name = type(explorer).__name__
+    state = {key: getattr(explorer, key) for key in ("constants", "bounds", *explorer.settings())}
+    # No "<" in it, so that no text can close the element.
+    text = json.dumps(state).replace("<", "\\u003c")
+    return (
+        f'<div class="living" data-explorer="{name}"><script type="application/json">{text}</script>'
+        f'<script src="_static/explorers/{name}.js"></script><noscript>{otherwise}</noscript></div>'
+    )
+
+
+def classic_script(explorer: type[Explorer]) -> str:
+    """The explorer's module as a script of the old kind: browsers load no modules into pages opened as files."""
+    body, exported = str(explorer._esm).rsplit("export default ", 1)
+    name = explorer.__name__
+    return f"(window.megalodonExplorers ??= {{}}).{name} = (() => {{\n{body}return {exported.strip()}\n}})();\n"
+
+
+def gallery(notebooks: Mapping[str, NotebookNode], shown: Mapping[str, list[Shown]]) -> str:
+    """The page with every explorer: in the chapters' order, then those that no chapter shows. As Markdown."""
+    lines = ["# Explorers", "", "Every explorer of the course. Move the sliders with the mouse or the arrow keys.", ""]
+    without = "This explorer needs JavaScript."
+    missing = dict.fromkeys(explorers.__all__)
+    for name, found in shown.items():
+        for _, explorer in found:
+            title = re.match(r"# (.*)", notebooks[name].cells[0].source)
+            lines += [f"## [{title.group(1) if title else name}]({name}.ipynb)", "", living_html(explorer, without), ""]
+            missing.pop(type(explorer).__name__, None)
+    if missing:
+        lines += ["## Beyond the chapters", ""]
+    for name in missing:
+        lines += [living_html(getattr(explorers, name)(), without), ""]
+    return "\n".join(lines)
+
+
+def shrink_pictures(pages: Path) -> None:
+    """Store every PNG of the pages as WebP instead, without loss: about a third of the bytes."""
+    files = [file for folder in ("_images", "_static/pictures") for file in (pages / folder).glob("*.png")]
+    for file in files:
+        with Image.open(file) as picture:
+            picture.save(file.with_suffix(".webp"), lossless=True, exact=True)
+        file.unlink()
+    names = "|".join(re.escape(file.name) for file in files)
+    for page in pages.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(re.sub(rf"/({names})\"", lambda match: f'/{match[1][:-4]}.webp"', text), encoding="utf-8")
+
+
+def _call(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise BookFailed(f"Jupyter Book stopped:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+
+
+def _write_scripts(static: Path) -> None:
+    (static / "explorers").mkdir()
+    for name in explorers.__all__:
+        (static / "explorers" / f"{name}.js").write_text(classic_script(getattr(explorers, name)), encoding="utf-8")
+    shutil.copy(EXPLORERS / "explorers.css", static)
+
+
+def _inside(name: str, markdown: str) -> str:
+    """The text with links to files outside the notebooks' folder led to the pages made from them."""
+
+    def page(match: re.Match[str]) -> str:
+        if match.group(1) not in ALSO:
+            raise BookFailed(f"{name} links to {match.group(1)}, which is no page of the book")
+        return f"]({ALSO[match.group(1)]}"
+
+    return re.sub(r"\]\(\.\./([^)#\s]+)", page, markdown)
+
+
+def _how_to_run(notebook: str, living: bool) -> str:
+    links = launch_links(notebook)
+    elsewhere = f", or use {links}" if links else ""
+    here = "The explorer on this page works right here. " if living else ""
+    return (
+        f"{here}To change and run the cells and to solve the exercises, open `notebooks/{notebook}` in JupyterLab: "
+        f"`make lab` in a copy of the course installs and starts it{elsewhere}."
+    )
+
+
+def main() -> int:
+    """Build the book; return the exit status."""
+    parser = argparse.ArgumentParser(description="build the web book")
+    parser.add_argument("root", type=Path, help="the checkout")
+    parser.add_argument("out", type=Path, help="the folder to build into")
+    args = parser.parse_args()
+    try:
+        build(args.root, args.out)
+    except BookFailed as error:
+        print(f"megalodon-edu book: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
