@@ -200,11 +200,11 @@ function summary(state, profiles) {
     );
     return plot.html("tr", {}, plot.html("th", { scope: "row" }, variant), cells);
   });
-  const heads = ["", "stream", "gradient", "weights"];
+  const heads = ["stream", "gradient", "weights"].map((head) => plot.html("th", { scope: "col" }, head));
   return plot.html(
     "table",
     { class: "mx-table" },
-    plot.html("thead", {}, plot.html("tr", {}, heads.map((head) => plot.html("th", { scope: "col" }, head)))),
+    plot.html("thead", {}, plot.html("tr", {}, plot.html("td"), heads)),
     plot.html("tbody", {}, rows),
   );
 }

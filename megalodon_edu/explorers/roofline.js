@@ -134,7 +134,7 @@ function table(state) {
   const body = plot.html("tbody");
   const head = plot.html("tr", {}, HEADINGS.map((text) => plot.html("th", { scope: "col" }, text)));
   const grid = plot.html("table", { class: "mx-table mx-numbers" }, plot.html("thead", {}, head), body);
-  const node = plot.html("div", { style: "overflow-x: auto" }, grid);
+  const node = plot.html("div", { style: "overflow-x: auto", tabindex: 0, role: "group", "aria-label": "The rungs in numbers" }, grid);
   function draw() {
     const values = formulas.values(state.all());
     const rows = state.constants().rungs.map((rung, index) =>

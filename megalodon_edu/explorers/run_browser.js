@@ -213,7 +213,7 @@ function readTable(state, parts) {
   const head = plot.html("tr");
   const body = plot.html("tbody");
   const grid = plot.html("table", { class: "mx-table mx-numbers" }, plot.html("thead", {}, head), body);
-  const node = plot.html("div", { class: "mx-scroll" }, grid);
+  const node = plot.html("div", { class: "mx-scroll", tabindex: 0, role: "group", "aria-label": "The runs in numbers" }, grid);
   const cell = (here) => (here ? (here[1] === here[2] ? bits(here[0]) : `${bits(here[0])} (${bits(here[1])} to ${bits(here[2])})`) : "–");
   function draw() {
     const { lines } = parts();
