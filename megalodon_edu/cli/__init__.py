@@ -28,6 +28,7 @@ COMMANDS = {
     "study": "megalodon_edu.cli.study",
     "slides": "megalodon_edu.cli.slides",
     "notebooks": "megalodon_edu.cli.notebooks",
+    "complete": "megalodon_edu.cli.complete",
 }
 
 
