@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from megalodon_edu.authoring.canonical import code_cells, problems
 from megalodon_edu.authoring.notebooks import read
+from megalodon_edu.project import first_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -47,6 +48,12 @@ def test_there_are_chapters():
 def test_canonical_form(path):
     found = problems(read(path))
     assert not found, "\n".join(["run `megalodon-edu notebooks run` on it, and mend:", *found])
+
+
+@pytest.mark.parametrize("path", [path for path in CHAPTERS + PAGES if code_cells(read(path))], ids=lambda p: p.stem)
+def test_the_first_cell_begins_with_what_a_hosted_notebook_needs(path):
+    start, source = f"{first_lines()}\n", code_cells(read(path))[0].source
+    assert source.startswith(start) and source.count("find_spec(") == 1, "run `megalodon-edu notebooks address`"
 
 
 @each_chapter

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+import urllib.parse
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -23,7 +24,7 @@ import megalodon_edu
 from megalodon_edu import cli
 from megalodon_edu.cli import lab
 from megalodon_edu.cli import test as test_command
-from megalodon_edu.project import PROJECT_URL, launch_links
+from megalodon_edu.project import PROJECT_URL, first_lines, hub_link, launch_links
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "megalodon_edu"
@@ -322,6 +323,25 @@ def test_links_that_need_the_public_address_are_shown_when_there_is_one_and_hidd
     allowed = set(hosts.findall(" ".join(links.values())))
     assert [link for text in showing.values() for link in hosts.findall(text) if link not in allowed] == []
     assert bool(allowed) is bool(PROJECT_URL)
+
+
+def test_a_hub_link_names_the_repository_and_the_start_page():
+    link = urllib.parse.urlsplit(hub_link("https://hub.example.edu/", "https://github.com/owner/name"))
+    assert (link.netloc, link.path) == ("hub.example.edu", "/hub/user-redirect/git-pull")
+    assert urllib.parse.parse_qs(link.query) == {
+        "repo": ["https://github.com/owner/name"],
+        "branch": ["main"],
+        "urlpath": ["lab/tree/name/notebooks/index.ipynb"],
+    }
+    with pytest.raises(ValueError, match="address must be"):
+        hub_link("https://hub.example.edu", "")
+
+
+def test_a_notebook_takes_the_course_from_its_address_or_from_the_wheel_beside_it():
+    assert "--no-deps git+https://github.com/owner/name" in first_lines("https://github.com/owner/name/")
+    assert "--no-deps megalodon_edu-*.whl" in first_lines("")
+    for address in ("", "https://github.com/owner/name"):
+        ast.parse(first_lines(address))
 
 
 def test_launch_links_need_an_address_where_the_services_look():

@@ -1,6 +1,7 @@
 """Execute a notebook in a fresh kernel and store it in canonical form."""
 
 import os
+import re
 from pathlib import Path
 
 import nbformat
@@ -8,9 +9,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 
-from megalodon_edu.authoring.canonical import canonicalise, problems
+from megalodon_edu.authoring.canonical import canonicalise, code_cells, problems
+from megalodon_edu.project import first_lines
 
 CELL_TIMEOUT = 120
+FIRST_LINES = re.compile(r"\Afrom importlib\.util import find_spec\n\nif find_spec.*\n(?: +.*\n)*\n*")
 
 
 class NotebookFailed(Exception):
@@ -56,9 +59,17 @@ def execute(notebook: NotebookNode, folder: Path, cell_timeout: float = CELL_TIM
     return canonicalise(notebook)
 
 
+def begin(notebook: NotebookNode) -> None:
+    """Begin the first code cell, where there is one, with the lines that install the course on a hosted notebook."""
+    for cell in code_cells(notebook)[:1]:
+        cell.source = f"{first_lines()}\n{FIRST_LINES.sub('', cell.source)}"
+
+
 def run(path: Path, cell_timeout: float = CELL_TIMEOUT) -> list[str]:
     """Execute a stored notebook and store it again in canonical form; returns what is still not canonical."""
-    notebook = execute(read(path), path.parent, cell_timeout)
+    notebook = read(path)
+    begin(notebook)
+    notebook = execute(notebook, path.parent, cell_timeout)
     write(notebook, path)
     return problems(notebook)
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from megalodon_edu.authoring.canonical import problems
-from megalodon_edu.authoring.notebooks import CELL_TIMEOUT, NotebookFailed, read
+from megalodon_edu.authoring.notebooks import CELL_TIMEOUT, NotebookFailed, begin, read, write
 from megalodon_edu.authoring.notebooks import run as run_notebook
 from megalodon_edu.cli import CommandError
 
@@ -15,11 +15,16 @@ FOLDER = Path("notebooks")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command."""
-    parser.add_argument("action", choices=["run", "check"], help="run executes and stores; check only reads")
+    parser.add_argument(
+        "action",
+        choices=["run", "check", "address"],
+        help="run executes and stores; check only reads; address renews the lines that install the course on Colab",
+    )
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks; default: all in ./notebooks")
     parser.epilog = f"""\
 After editing a chapter:   megalodon-edu notebooks run notebooks/01_exponential_moving_averages.ipynb
 Before sending a change:   megalodon-edu notebooks check
+With a new PROJECT_URL:    megalodon-edu notebooks address
 
 run starts a fresh kernel for each notebook, stops at the first cell that fails or takes longer than {CELL_TIMEOUT} s,
 and leaves the file as it was in that case. Canonical form: execution counts 1..n, no paths, times or addresses of one
@@ -34,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     for path in _notebooks(args.paths):
         start = time.monotonic()
         try:
-            found = run_notebook(path) if args.action == "run" else problems(read(path))
+            found = run_notebook(path) if args.action == "run" else _read(path, args.action == "address")
         except NotebookFailed as error:
             found = [str(error)]
         seconds = f" ({time.monotonic() - start:.1f} s)" if args.action == "run" else ""
@@ -43,6 +48,15 @@ def run(args: argparse.Namespace) -> int:
             print(f"  {problem}")
         status = max(status, int(bool(found)))
     return status
+
+
+def _read(path: Path, renew: bool) -> list[str]:
+    """The departures of a stored notebook from canonical form, after its first lines were renewed if wanted."""
+    notebook = read(path)
+    if renew:
+        begin(notebook)
+        write(notebook, path)
+    return problems(notebook)
 
 
 def _notebooks(paths: list[Path]) -> list[Path]:

@@ -4,9 +4,11 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from megalodon_edu.authoring import notebooks
 from megalodon_edu.authoring.canonical import problems
 from megalodon_edu.authoring.notebooks import NotebookFailed, execute, read, run
 from megalodon_edu.cli import main
+from megalodon_edu.project import first_lines
 
 pytestmark = [pytest.mark.notebook, pytest.mark.timeout(120)]
 
@@ -65,3 +67,19 @@ def test_missing_notebooks_are_named(tmp_path, monkeypatch, capsys):
     assert "call this from the project's folder" in capsys.readouterr().err
     assert main(["notebooks", "check", "gone.ipynb"]) == 1
     assert "no such notebook: gone.ipynb" in capsys.readouterr().err
+
+
+def test_a_new_address_replaces_the_first_lines_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "a.ipynb"
+    nbformat.write(notebook("import math\n\nprint(math.pi)", "x = 1"), path)
+    assert run(path) == ["code cell 1 (c-1) prints 3.141592653589793: more than 4 digits after the decimal point"]
+    before = read(path)
+    monkeypatch.setattr(notebooks, "first_lines", lambda: first_lines("https://github.com/owner/name"))
+    main(["notebooks", "address", str(path)])
+    after = read(path)
+    assert after.cells[1].source == before.cells[1].source.replace(
+        "megalodon_edu-*.whl", "git+https://github.com/owner/name"
+    )
+    assert after.cells[1].source.endswith('complete")\n\nimport math\n\nprint(math.pi)')
+    assert after.cells[1].outputs == before.cells[1].outputs
+    assert after.cells[2:] == before.cells[2:]
