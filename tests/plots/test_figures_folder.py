@@ -1,4 +1,4 @@
-"""figures/ holds what `python -m megalodon_edu.plots` draws: the same files, the same words."""
+"""figures/ holds what `python -m megalodon_edu.plots` draws, the same files and words, and a film with its script."""
 
 from pathlib import Path
 
@@ -7,11 +7,12 @@ import pytest
 from megalodon_edu.plots import gallery
 
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
+FILM = {"pole_plane.py", "pole_plane.gif"}
 
 
 def test_there_is_a_file_for_every_kept_figure_and_no_other():
-    expected = {figure.file_name for figure in gallery.all_kept()} | {"README.md"}
-    assert {path.name for path in FOLDER.iterdir()} == expected, "run python -m megalodon_edu.plots"
+    expected = {figure.file_name for figure in gallery.all_kept()} | {"README.md"} | FILM
+    assert {path.name for path in FOLDER.iterdir() if path.is_file()} == expected, "run python -m megalodon_edu.plots"
 
 
 def test_the_index_is_up_to_date():
