@@ -153,7 +153,8 @@ def cache_bytes(answer: Any) -> None:
         "quadratic in the context. The scores are, but nobody keeps them; keys and values are one row per token.":
             lambda n, h, w, g, t, b, s: 2 * n * h // g * w * t * t * b * s,
     }  # fmt: skip
-    for sizes in cases(((5, 12, 7, 3, 11, 13, 4), (32, 32, 128, 8, 4096, 2, 2), (1, 1, 1, 1, 1, 1, 1)), _sizes):
+    known: list[tuple[int, ...]] = [(5, 12, 7, 3, 11, 13, 4), (32, 32, 128, 8, 4096, 2, 2), (1, 1, 1, 1, 1, 1, 1)]
+    for sizes in cases(known, _sizes):
         got = expect_number(answer(*sizes), "the number of bytes")
         layers, heads, width, shared, context, batch, size = sizes
         if got == 2 * layers * heads // shared * width * context * batch * size:

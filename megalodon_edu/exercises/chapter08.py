@@ -233,7 +233,8 @@ def _written(prompt: tuple[int, ...], count: int, first: Callable[[tuple[int, ..
 )
 def write(answer: Any) -> None:
     """`write(model, prompt, count)`: the `count` likeliest tokens after prompt (time,), one step each, (count)."""
-    for prompt in cases(((3, 1, 4, 1, 5),), lambda numbers: tuple(numbers.randint(0, 10) for _ in range(5))):
+    known: list[tuple[int, ...]] = [(3, 1, 4, 1, 5)]
+    for prompt in cases(known, lambda numbers: tuple(numbers.randint(0, 10) for _ in range(5))):
         _check_written(answer, prompt, 6)
 
 

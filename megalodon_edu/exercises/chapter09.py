@@ -100,8 +100,8 @@ def _check_layer(answer: Any, sizes: dict[str, Any], chunk: int, context: int) -
 )
 def peak_and_kept(answer: Any) -> None:
     """`peak_and_kept(events)`: from bytes taken (+) and given back (-), the peak and what is left at the end."""
-    known = ([4, 4, -4, 8, -8], [5], [], [3, -3, 3, -3], [10, 20, -10, 5, -20, 1], [7, -7, 2, 2, -4, 6])
-    for events in cases(known, _events):
+    more: list[list[int]] = [[10, 20, -10, 5, -20, 1], [7, -7, 2, 2, -4, 6]]
+    for events in cases([[4, 4, -4, 8, -8], [5], [], [3, -3, 3, -3], *more], _events):
         alive, peak = 0, 0
         for event in events:
             alive += event
@@ -132,7 +132,8 @@ def peak_and_kept(answer: Any) -> None:
 
 def _events(numbers: Random) -> list[int]:
     """Pieces of memory, some given back."""
-    events, alive = [], []
+    events: list[int] = []
+    alive: list[int] = []
     for _ in range(numbers.randint(5, 15)):
         if alive and numbers.random() < 0.5:
             events.append(-alive.pop(numbers.randrange(len(alive))))

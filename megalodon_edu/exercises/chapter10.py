@@ -23,6 +23,8 @@ def launch(answer: Any, grid: tuple[int, ...], tensors: dict[str, Tensor], *numb
     from megalodon_edu.kernels.tracing import trace
 
     kernel = answer.function if isinstance(answer, Answer) else answer
+    if (elsewhere := getattr(kernel, "trace", None)) is not None:  # it runs in another process, where it is graded
+        return _expect_stored(elsewhere(grid, tensors, *numbers, **sizes))
     function = getattr(kernel, "fn", None)
     if function is None:
         raise NotYet("that is no kernel yet. Keep the line `@triton.jit` above your function.")
@@ -37,6 +39,10 @@ def launch(answer: Any, grid: tuple[int, ...], tensors: dict[str, Tensor], *numb
         where = f", in line {lines[-1].lineno}: `{lines[-1].line}`" if lines else ""
         message = str(error).strip().partition("\n")[0]
         raise Diagnosis(f"your kernel stopped with {type(error).__name__}: {message}{where}") from None
+    return _expect_stored(found)
+
+
+def _expect_stored(found: Any) -> Any:
     if not found.of("write") and not found.of("atomic"):
         raise NotYet("your kernel stores nothing yet. Let it end with a `tl.store`.")
     return found

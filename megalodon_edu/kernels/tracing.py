@@ -7,7 +7,7 @@ are not-a-number too, if the tensor holds floats.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
 from typing import Any, NamedTuple
@@ -128,19 +128,11 @@ def trace(
     runs first. What the kernel raises comes through as it is.
     """
     function = getattr(kernel, "fn", kernel)
-    signature = inspect.signature(function)
-    options = {name: value for name, value in keywords.items() if name in signature.parameters}
-    bound = inspect.getcallargs(function, *arguments, **options)
-    fixed = {name for name, kind in function.__annotations__.items() if kind is tl.constexpr or kind == "tl.constexpr"}
-    memory = _Memory({name: value for name, value in bound.items() if isinstance(value, Tensor)})
+    memory, given = prepared_arguments(function, arguments, keywords)
     found = Trace()
     x, y, z = (*grid, 1, 1)[:3]
     programs = list(product(range(x), range(y), range(z)))
-    given = {
-        name: value if name in fixed else interpreter._implicit_cvt(memory.pointers.get(name, value))
-        for name, value in bound.items()
-    }
-    with _interpreted(function), np.errstate(all="ignore"):
+    with interpreted(function), np.errstate(all="ignore"):
         run = interpreter.InterpretedFunction(function).rewrite()
         interpreter.interpreter_builder.set_grid_dim(x, y, z)
         for program in reversed(programs) if backwards else programs:
@@ -151,7 +143,23 @@ def trace(
     return found
 
 
-class _Memory:
+def prepared_arguments(
+    function: Callable[..., Any], arguments: Sequence[Any], keywords: Mapping[str, Any]
+) -> tuple["Memory", dict[str, Any]]:
+    """The memory that holds the tensors among the arguments, and all arguments as the interpreter takes them."""
+    signature = inspect.signature(function)
+    options = {name: value for name, value in keywords.items() if name in signature.parameters}
+    bound = inspect.getcallargs(function, *arguments, **options)
+    fixed = {name for name, kind in function.__annotations__.items() if kind is tl.constexpr or kind == "tl.constexpr"}
+    memory = Memory({name: value for name, value in bound.items() if isinstance(value, Tensor)})
+    given = {
+        name: value if name in fixed else interpreter._implicit_cvt(memory.pointers.get(name, value))
+        for name, value in bound.items()
+    }
+    return memory, given
+
+
+class Memory:
     """Copies of the tensors' storages in one stretch of memory, far apart, with a map of what belongs to a tensor."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
@@ -163,6 +171,7 @@ class _Memory:
             end += -(-storage.nbytes() // SECTOR) * SECTOR + GAP
         self.arena = torch.zeros(end + SECTOR, dtype=torch.uint8)
         base = -self.arena.data_ptr() % SECTOR
+        self.base = self.arena.data_ptr() + base
         self.starts = {key: base + start for key, start in starts.items()}
         self.valid = np.zeros(len(self.arena), dtype=bool)
         self.pointers: dict[str, Tensor] = {}
@@ -203,7 +212,7 @@ class _Memory:
 
 
 @contextmanager
-def _watched(found: Trace, memory: _Memory, program: Program) -> Iterator[None]:
+def _watched(found: Trace, memory: Memory, program: Program) -> Iterator[None]:
     """Write down what the interpreter loads and stores for this program, and keep it inside the tensors."""
     builder = interpreter.interpreter_builder
 
@@ -248,7 +257,7 @@ def _watched(found: Trace, memory: _Memory, program: Program) -> Iterator[None]:
 
 
 @contextmanager
-def _interpreted(function: Callable[..., Any]) -> Iterator[None]:
+def interpreted(function: Callable[..., Any]) -> Iterator[None]:
     """Triton's language as the interpreter needs it, for a while: where kernels are compiled, it is put back after."""
     changed: list[Any] = [tl, tl.core, tl.math, tl.standard, tl.tensor, tl.dtype, tl.core.tensor_descriptor_base]
     before = [(owner, dict(vars(owner))) for owner in changed]

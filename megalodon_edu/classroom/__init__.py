@@ -1,0 +1,1 @@
+"""For teachers: grade a folder of notebooks, and make the version of the course that students get."""
