@@ -28,6 +28,7 @@ from PIL import Image
 
 from megalodon_edu import explorers
 from megalodon_edu.authoring.notebooks import read
+from megalodon_edu.exercises import questions
 from megalodon_edu.explorers.framework import HERE as EXPLORERS
 from megalodon_edu.explorers.framework import Explorer
 from megalodon_edu.project import launch_links
@@ -87,6 +88,7 @@ def stage(root: Path, source: Path) -> None:
     _write_scripts(source / "static")
     shown = {name: explorers_in(name, notebook) for name, notebook in notebooks.items()}
     (source / "explorers.md").write_text(gallery(notebooks, shown), encoding="utf-8")
+    (source / "quiz.md").write_text(quiz_page(notebooks), encoding="utf-8")
     for name, notebook in notebooks.items():
         page = as_page(name, notebook, shown[name], source / "static" / "pictures")
         nbformat.write(page, source / f"{name}.ipynb")
@@ -97,8 +99,8 @@ def contents(names: list[str]) -> dict[str, object]:
     chapters = [name for name in names if name[0].isdigit()]
     if unknown := sorted(set(names) - set(chapters) - {"index", "glossary"}):
         raise BookFailed(f"{', '.join(unknown)} has no place in the book; give the notebook a chapter's number")
-    look_up = ["explorers", "glossary", *(Path(name).stem for name in ALSO.values())]
-    parts = {"Chapters": chapters, "Look up": look_up}
+    more = ["explorers", "quiz", "glossary", *(Path(name).stem for name in ALSO.values())]
+    parts = {"Chapters": chapters, "More": more}
     return {
         "format": "jb-book",
         "root": "index",
@@ -231,14 +233,34 @@ def gallery(notebooks: Mapping[str, NotebookNode], shown: Mapping[str, list[Show
     missing = dict.fromkeys(explorers.__all__)
     for name, found in shown.items():
         for _, explorer in found:
-            title = re.match(r"# (.*)", notebooks[name].cells[0].source)
-            lines += [f"## [{title.group(1) if title else name}]({name}.ipynb)", "", living_html(explorer, without), ""]
+            lines += [_heading(name, notebooks[name]), *_raw(living_html(explorer, without))]
             missing.pop(type(explorer).__name__, None)
     if missing:
         lines += ["## Beyond the chapters", ""]
     for name in missing:
-        lines += [living_html(getattr(explorers, name)(), without), ""]
+        lines += _raw(living_html(getattr(explorers, name)(), without))
     return "\n".join(lines)
+
+
+def quiz_page(notebooks: Mapping[str, NotebookNode]) -> str:
+    """The page with every question, chapter by chapter. As Markdown."""
+    lines = ["# Quiz", "", "Questions with a reason for every answer, the wrong ones too.", ""]
+    for chapter in questions.chapters():
+        name = next((name for name in notebooks if name.startswith(f"{chapter}_")), None)
+        heading = _heading(name, notebooks[name]) if name else f"## Chapter {chapter}\n"
+        lines += [heading, *_raw(questions.Quiz([chapter]).html(level=3))]
+    return "\n".join([*lines, *_raw(questions.assets_html())])
+
+
+def _heading(name: str, notebook: NotebookNode) -> str:
+    """A heading with a chapter's title that leads to the chapter."""
+    title = re.match(r"# (.*)", notebook.cells[0].source)
+    return f"## [{title.group(1) if title else name}]({name}.ipynb)\n"
+
+
+def _raw(text: str) -> list[str]:
+    """HTML that Markdown hands on as it is."""
+    return ["``````{raw} html", text, "``````", ""]
 
 
 def shrink_pictures(pages: Path) -> None:

@@ -27,6 +27,9 @@ COMMANDS = {
     "bench": "megalodon_edu.cli.bench",
     "study": "megalodon_edu.cli.study",
     "slides": "megalodon_edu.cli.slides",
+    "book": "megalodon_edu.cli.book",
+    "grade": "megalodon_edu.cli.grade",
+    "release": "megalodon_edu.cli.release",
     "notebooks": "megalodon_edu.cli.notebooks",
     "complete": "megalodon_edu.cli.complete",
 }

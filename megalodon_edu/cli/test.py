@@ -6,7 +6,7 @@ import subprocess
 from megalodon_edu.cli.setup import ROOT, ensure_environment
 
 HELP = "install what the tests need, then run ruff, mypy and pytest"
-EXTRAS = ("lab", "kernels", "test", "dev")
+EXTRAS = ("lab", "kernels", "book", "test", "dev")
 PASSES_ARGUMENTS_ON = True
 
 

@@ -10,11 +10,12 @@ from urllib.parse import unquote
 import pytest
 
 from megalodon_edu import explorers
+from megalodon_edu.exercises import questions
 from megalodon_edu.project import launch_links
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 CHAPTERS = [path.stem for path in NOTEBOOKS if path.stem[0].isdigit()]
-PAGES = ["index", *CHAPTERS, "explorers", "glossary", "kernels", "search"]
+PAGES = ["index", *CHAPTERS, "explorers", "quiz", "glossary", "kernels", "search"]
 MOST_BYTES = 1_500_000
 TOGGLE = "button.theme-switch-button"
 NARROW = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
@@ -76,7 +77,7 @@ def test_next_leads_through_the_chapters_in_order(pages):
     order = ["index"]
     while (following := pages[order[-1]].rel.get("next")) is not None:
         order.append(Path(following).stem)
-    assert order == ["index", *CHAPTERS, "explorers", "glossary", "kernels"]
+    assert order == ["index", *CHAPTERS, "explorers", "quiz", "glossary", "kernels"]
     assert all(Path(pages[later].rel["prev"]).stem == earlier for earlier, later in pairwise(order))
 
 
@@ -174,6 +175,16 @@ def test_a_pole_is_dragged_with_the_mouse(visit):
     moved = handle.bounding_box()
     assert moved["x"] + moved["width"] / 2 == pytest.approx(x - 40, abs=3)
     assert seen(explorer) != before
+
+
+def test_the_quiz_answers(visit):
+    page = visit.open("quiz")
+    assert page.locator(".mq").count() == len(questions.chapters())
+    question = page.locator(".mq").first.locator("[data-question]").first
+    question.get_by_role("radio").first.press("Space")
+    page.keyboard.press("Enter")
+    assert question.locator(".mq-feedback").inner_text().partition(":")[0] in ("Yes", "Look again")
+    assert visit.wrong == []
 
 
 def test_the_theme_is_switched_and_explorers_follow(visit):
