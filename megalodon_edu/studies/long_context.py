@@ -35,6 +35,7 @@ import torch
 from megalodon_edu.arguments import require_choice, require_positive
 from megalodon_edu.data import Document, documents
 from megalodon_edu.measure.environment import environment
+from megalodon_edu.measure.failed import why_it_failed
 from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import (
     LanguageModel,
@@ -138,8 +139,8 @@ def record(
     checkpoint, transformer, fading: a Megalodon, a Transformer and a Megalodon trained with norm="decay", as after
     --checkpoint. only: some of `READERS`. context: T; 0: the length of the checkpoint's training windows. most: longest
     context in T of the readers for whom length is dear. seconds: begin nothing more after so many; run.json then names
-    what is unfinished. quick: untrained models of a few thousand parameters on the validation books, which shows that
-    everything runs.
+    what is unfinished, and what failed, such as for lack of memory. quick: untrained models of a few thousand
+    parameters on the validation books, which shows that everything runs.
 
     Raises ValueError for an unknown reader, one whose model is not given, and a folder with other settings or weights.
     """
@@ -170,6 +171,7 @@ def record(
     ladder = [round(factor * context) for factor in LADDER]
     places = [found for book in books(held_out) if (found := target_windows(book, ladder, windows, length, seed))]
     about = _begin(folder, places, context, seed, precision)
+    about["failed"] = []
     lines = _finished_lines(folder / CSV_NAME, about["cells"])
     for name, reader in measured.items():
         _introduce(about, name, reader, device)
@@ -189,7 +191,7 @@ def record(
     save_json(folder / "run.json", about)
     print(table(about["summary"]), flush=True)
     if about["unfinished"]:
-        print(f"The time is up; not finished: {len(about['unfinished'])} of the contexts. Call again.", flush=True)
+        print(f"Not finished: {len(about['unfinished'])} of the contexts. Call again.", flush=True)
 
 
 def _quick_models(device: torch.device) -> list[LanguageModel | None]:
@@ -261,7 +263,7 @@ def _score(
     end: float,
 ) -> list[Line]:
     """Score one book by one reader, as far as that is not done, and save each length of context; begin none after the
-    time `end`.
+    time `end`, nor one longer than one that failed.
     """
     title = place.document.title
     read: dict[int, np.ndarray] = {}
@@ -271,9 +273,15 @@ def _score(
         start, needed = time.perf_counter(), receptive_context(reader.model, context)
         fresh = needed not in read
         if fresh:
-            read[needed] = window_bits(
-                reader.model, text, place.starts, needed, place.length, precision, reader.truncation
-            )
+            try:
+                read[needed] = window_bits(
+                    reader.model, text, place.starts, needed, place.length, precision, reader.truncation
+                )
+            except RuntimeError as error:  # out of memory: longer contexts would be, too
+                why = why_it_failed(error)
+                about["failed"].append({"reader": name, "book": title, "context": context, "why": why})
+                print(f"{name} · {title} · {context:,} bytes before: {why}", flush=True)
+                break
         seconds = time.perf_counter() - start
         lines = lines + [
             Line(name, title, place.document.split, context, number, int(at), round(float(bits), 4))

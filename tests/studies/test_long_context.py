@@ -81,9 +81,27 @@ def test_a_limit_of_time_names_what_is_unfinished(tmp_path, monkeypatch, capsys)
     run = about(tmp_path)
     assert len(run["cells"]) == len(run["summary"]) == 3
     assert [cell["context"] for cell in run["unfinished"][:5]] == [16, 64, 256, 1024, 1600]
-    assert len(run["unfinished"]) == 13 and "not finished: 13 of the contexts" in capsys.readouterr().out
+    assert len(run["unfinished"]) == 13 and "Not finished: 13 of the contexts" in capsys.readouterr().out
     record(tmp_path, CPU, quick=True, only=[AS_TRAINED])
     assert len(about(tmp_path)["cells"]) == 16 and about(tmp_path)["unfinished"] == []
+
+
+def test_a_reader_that_fails_is_named_and_the_others_go_on(tmp_path, monkeypatch):
+    score = long_context.window_bits
+
+    def no_room(model, text, starts, context, *more):
+        if context == 16 and len(text) > 400_000:  # in Northanger Abbey alone
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return score(model, text, starts, context, *more)
+
+    monkeypatch.setattr(long_context, "window_bits", no_room)
+    record(tmp_path, CPU, quick=True, only=[AS_TRAINED])
+    run = about(tmp_path)
+    failed = {"reader": AS_TRAINED, "book": "Northanger Abbey", "context": 16, "why": "out of memory"}
+    assert run["failed"] == [failed] and len(run["cells"]) == 3 + 8 and len(run["unfinished"]) == 5
+    monkeypatch.setattr(long_context, "window_bits", score)
+    record(tmp_path, CPU, quick=True, only=[AS_TRAINED])
+    assert about(tmp_path)["failed"] == about(tmp_path)["unfinished"] == []
 
 
 def test_a_folder_takes_no_other_settings_and_no_other_weights(tmp_path, monkeypatch):
