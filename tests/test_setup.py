@@ -174,7 +174,7 @@ def test_a_folder_that_is_no_checkout_is_refused(tmp_path):
         ("linux", True, True, (), "CUDA build"),
         ("darwin", False, True, (), "this system"),
         ("win32", False, True, (), "this system"),
-        ("win32", True, True, (), "README.md"),
+        ("win32", True, True, (), "docs/installing.md"),
     ],
 )
 def test_the_build_of_torch_follows_the_hardware(platform, gpu, answers, arguments, words):

@@ -81,7 +81,7 @@ def choose_torch(
     if platform != "linux":
         hint = ""
         if platform == "win32" and has_gpu():
-            hint = " It does not use the NVIDIA GPU; README.md, under PyTorch, says how to take a CUDA build."
+            hint = " It does not use the NVIDIA GPU; docs/installing.md, under PyTorch, says how to take a CUDA build."
         return TorchChoice((), f"PyTorch: pip's build for this system.{hint}")
     if has_gpu():
         return TorchChoice((), "PyTorch: pip's CUDA build, because nvidia-smi lists a GPU.")
