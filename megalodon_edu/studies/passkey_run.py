@@ -23,7 +23,7 @@ from megalodon_edu.data import Document, documents
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer
-from megalodon_edu.studies.passkey import PROBES, ask, in_one_chunk, least_distance, plant, probe
+from megalodon_edu.studies.passkey import PASSAGE, PROBES, ask, in_one_chunk, least_distance, plant, probe
 from megalodon_edu.studies.statistics import mean_interval
 from megalodon_edu.studies.weights import weights_digest
 from megalodon_edu.training.trained import load_trained
@@ -40,21 +40,24 @@ def passkey_rows(
     """The answer of every text: one without anything planted a trial, and one for each other condition and distance.
 
     distances: in chunks; those too short for what is planted are left out. Raises ValueError for a book that is shorter
-    than a text.
+    than a text and a passage.
     """
     require_positive("chunk", chunk)
     require_positive("trials", trials)
     length = _text_length(chunk, max(distances))
-    if len(book) < length:
-        raise ValueError(f"book must hold at least {length} bytes for these distances and chunks, got {len(book)}")
+    if len(book) < length + PASSAGE:
+        raise ValueError(
+            f"book must hold at least {length + PASSAGE} bytes for these distances and chunks, got {len(book)}"
+        )
     starts = np.random.default_rng([seed, 0]).integers(len(book) - length + 1, size=trials)
+    outside = [book[:at] + book[at + length :] for at in starts]  # a passage from inside would be there unplanted
     rows: list[dict[str, Any]] = []
     for number, kind in enumerate(PROBES):
         far = sorted({places for share in distances if (places := round(share * chunk)) >= least_distance(kind)})
         for condition in PROBES[kind]:
             for distance in far[-1:] if condition == "absent" else far:
                 probes = [
-                    probe(kind, condition, book, np.random.default_rng([seed, 1 + number, trial]))
+                    probe(kind, condition, outside[trial], np.random.default_rng([seed, 1 + number, trial]))
                     for trial in range(trials)
                 ]
                 texts = [plant(book[at : at + length], p, distance) for at, p in zip(starts, probes, strict=True)]

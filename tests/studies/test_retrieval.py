@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 
+import numpy as np
 import pytest
 import torch
 from tiny_recallers import megalodon, transformer
@@ -148,10 +149,21 @@ def test_every_text_of_a_trained_model_is_a_row_and_the_gain_is_what_the_trials_
     assert line["gain"]["low"] <= min(saved) or line["gain"]["high"] >= max(saved)
 
 
+def test_no_passage_stands_in_its_text_unplanted(monkeypatch):
+    book, texts = np.random.default_rng(0).integers(1, 256, 300, dtype=np.uint8).tobytes(), []
+    monkeypatch.setattr(
+        "megalodon_edu.studies.passkey_run.ask",
+        lambda model, some, *more: texts.extend(some) or ask(model, some, *more),
+    )
+    passkey_rows(megalodon(256), book, 64, (1.0,), trials=20, seed=0)
+    copies = texts[-40:]  # of the second probe, 20 without and 20 with the passage planted
+    assert [text.count(text[-64:-56]) for text in copies] == [1] * 20 + [2] * 20
+
+
 def test_a_transformer_needs_a_unit_of_distance_and_a_text_must_fit_into_the_book():
     with pytest.raises(ValueError, match="chunk must be given for a Transformer"):
         passkey_run(transformer(256))
-    with pytest.raises(ValueError, match="book must hold at least 4352 bytes"):
+    with pytest.raises(ValueError, match="book must hold at least 4416 bytes"):
         passkey_rows(megalodon(256), BOOK, 256, (16.0,), trials=1, seed=0)
     with pytest.raises(ValueError, match="book must be one of Northanger Abbey"):
         passkey_run(megalodon(256), distances=(1.0,), trials=1, book="Emma")
