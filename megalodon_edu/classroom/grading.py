@@ -16,7 +16,7 @@ from typing import Any, Self
 import megalodon_edu.exercises as package
 from megalodon_edu.classroom import runtime
 from megalodon_edu.classroom.confinement import Guards
-from megalodon_edu.classroom.process import Gone, Process
+from megalodon_edu.classroom.process import Gone, NotStarted, Process
 from megalodon_edu.classroom.remote import Session
 from megalodon_edu.classroom.submissions import Submission, UnreadableNotebook, read
 from megalodon_edu.classroom.wire import Objects
@@ -107,7 +107,19 @@ class Grader:
             process.end()
 
     def grade(self, submission: Submission, only: Sequence[str] = ()) -> list[Result]:
-        """The results of one notebook: of every exercise of its chapters, of those in `only` where it is given."""
+        """The results of one notebook: of every exercise of its chapters, of those in `only` where it is given.
+
+        Raises NotStarted where no process for answers starts. Whatever else fails costs this notebook alone.
+        """
+        try:
+            return self._grade(submission, only)
+        except NotStarted:
+            raise
+        except Exception as error:
+            message = f"the grader stopped at it with {type(error).__name__}: {error}"
+            return [Result(submission.student, submission.path.name, "", "", None, message)]
+
+    def _grade(self, submission: Submission, only: Sequence[str]) -> list[Result]:
         student, name = submission.student, submission.path.name
         try:
             found = read(submission.path)

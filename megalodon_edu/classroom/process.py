@@ -34,6 +34,10 @@ class Gone(Exception):
     """The process is no more, or has been ended; the message says why, as the end of a sentence about the code."""
 
 
+class NotStarted(ValueError):
+    """No process for answers starts on this machine; the message says what it printed."""
+
+
 class Process:
     """One process that runs the answers of one notebook."""
 
@@ -65,11 +69,14 @@ class Process:
         self._idle = 0
 
     def ready(self) -> Guards:
-        """Wait until it has confined itself; returns what is guarded. Raises Gone where it does not start."""
+        """Wait until it has confined itself; returns what is guarded. Raises NotStarted where that fails."""
         if self.guards is None:
             self.limit(START)
             objects = Objects(lambda reference: None, lambda value: None)
-            message = self.receive(objects)
+            try:
+                message = self.receive(objects)
+            except Gone as gone:
+                raise NotStarted(f"the process for answers {gone}; it printed: {self.output.strip()}") from gone
             self.guards = Guards(**message["guards"])
             self._idle = _resident(self._child.pid)
         return self.guards

@@ -14,7 +14,7 @@ from pathlib import Path
 import megalodon_edu
 
 PACKAGE = Path(megalodon_edu.__file__).parent
-SECRET = ("exercises", "authoring", "cli", "notebooks")
+SECRET = ("exercises", "authoring", "cli", "course")
 """Folders of the package that no answer needs: first of all what knows the answers."""
 
 CLASSROOM = ("__init__", "answers", "confinement", "student", "student_calls", "wire")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MOST_BYTES = 50 * 2**20
+MOST_CODE = 10**6
 CHAPTER_IMPORT = re.compile(
     r"^\s*(?:from\s+megalodon_edu\.exercises\s+import|import\s+megalodon_edu\.exercises\.).*", re.M
 )
@@ -66,6 +67,8 @@ def read(path: Path) -> Answers:
         raise UnreadableNotebook("the file is no notebook: it is not JSON, or cut off") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise UnreadableNotebook("the file is no notebook of format 4: save it once in a current Jupyter") from error
+    if sum(len(text) for _, text, _ in cells) > MOST_CODE:
+        raise UnreadableNotebook(f"the notebook holds more than {MOST_CODE:,} characters of code")
     source = "\n".join(line for _, text, _ in cells for line in CHAPTER_IMPORT.findall(text))
     digits = re.match(r"(\d\d)[_\W]", path.name)
     chapters = list(dict.fromkeys(CHAPTER.findall(source))) or ([digits[1]] if digits else [])

@@ -107,7 +107,7 @@ def unpack(text: bytes, numbers: bytes, objects: Objects) -> dict[str, Any]:
         return message
     except WireError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError, RuntimeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise WireError(f"no message: {type(error).__name__}") from error
 
 

@@ -1,15 +1,17 @@
 """`megalodon-edu grade`: run the checks on a folder of students' notebooks."""
 
 import argparse
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from megalodon_edu.arguments import require_above_zero, require_between
-from megalodon_edu.classroom import report
-from megalodon_edu.classroom.grading import Grader, Result, chapters, exercises
-from megalodon_edu.classroom.report import Gradebook
-from megalodon_edu.classroom.submissions import Submission, submissions
+from megalodon_edu.cli import CommandError
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.cli.files import require_folder
+
+if TYPE_CHECKING:
+    from megalodon_edu.classroom.submissions import Submission
 
 HELP = "for teachers: run the checks on a folder of students' notebooks, and write grades and a report"
 
@@ -52,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Grade every notebook, and write the results."""
+    if os.name != "posix":
+        raise CommandError("grading needs Linux or macOS; on Windows call it inside WSL")
+    from megalodon_edu.classroom.grading import chapters
+    from megalodon_edu.classroom.submissions import submissions
+
     with explained():
         require_above_zero("--timeout", args.timeout)
         require_above_zero("--memory", args.memory)
@@ -67,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
         return _grade(args, handed_in)
 
 
-def _grade(args: argparse.Namespace, handed_in: list[Submission]) -> int:
+def _grade(args: argparse.Namespace, handed_in: "list[Submission]") -> int:
+    from megalodon_edu.classroom import report
+    from megalodon_edu.classroom.grading import Grader, Result, exercises
+
     results: list[Result] = []
     with Grader(args.timeout, args.memory * 2**20, args.seed) as grader:
         for number, submission in enumerate(handed_in, 1):
@@ -77,7 +87,8 @@ def _grade(args: argparse.Namespace, handed_in: list[Submission]) -> int:
             name = report.clean(f"{submission.student}: {submission.path.name}")
             print(f"{number}/{len(handed_in)}  {name}  {solved} of {len(found)} solved", flush=True)
     wanted = args.chapters or sorted({result.chapter for result in results} - {""})
-    book = Gradebook(results, args.partial, [(chapter, e.name) for chapter in wanted for e in exercises(chapter)])
+    points = [(chapter, exercise.name) for chapter in wanted for exercise in exercises(chapter)]
+    book = report.Gradebook(results, args.partial, points)
     for sentence in report.guarded(grader.guards):
         print(sentence)
     for path in report.write(args.out, book, grader.guards, grader.seed):

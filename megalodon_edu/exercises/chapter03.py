@@ -207,12 +207,9 @@ def mix_modes(answer: Any) -> None:
 
 
 def _mixed(x: Tensor, p: Tensor, q: Tensor, eta: Tensor) -> Tensor:
-    """y_t = Re Σ η h_t by the recurrence."""
-    h, y = torch.zeros_like(q), []
-    for token in x:
-        h = q * h + p * token
-        y.append((eta * h).sum().real)
-    return torch.stack(y)
+    """y_t = Re Σ η h_t, as a sum over the ages of all tokens so far."""
+    kernel = ((eta * p)[:, None] * q[:, None] ** torch.arange(len(x))).sum(0).real
+    return torch.stack([x[: t + 1] @ kernel[: t + 1].flip(0) for t in range(len(x))])
 
 
 def _mixed_real_state(x: Tensor, p: Tensor, q: Tensor, eta: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import stat
 import sys
 from pathlib import Path
@@ -9,7 +10,13 @@ from pathlib import Path
 import pytest
 
 import megalodon_edu
+from megalodon_edu.classroom.confinement import Guards
 from megalodon_edu.classroom.grading import chapters, exercises
+from megalodon_edu.classroom.process import Process, _resident
+from megalodon_edu.classroom.remote import Session
+from megalodon_edu.classroom.report import guarded
+from megalodon_edu.classroom.wire import Objects
+from megalodon_edu.exercises.framework import Diagnosis
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process lock itself in")
 PACKAGE = Path(megalodon_edu.__file__).parent
@@ -195,3 +202,31 @@ from megalodon_edu.data import documents
 product = torch.randn(400, 400) @ torch.randn(400, 400)
 return found, float(product @ torch.zeros(400) @ torch.ones(400)), len(documents("train")) > 0
 """) == ([1], 0.0, True)
+
+
+def test_memory_is_watched_where_the_system_does_not_limit_it(built):
+    process = Process(*built, 2**33)
+    process.ready()
+    process.memory = 100 * 2**20  # the system's own limit stays higher
+    nothing = Objects(lambda reference: None, lambda value: None)
+    source = "def probe():\n    much = bytearray(b'x' * 2**29)\n    while True:\n        pass\n"
+    process.limit(30)
+    process.send({"do": "load", "cells": [["x", source, True]]}, nothing)
+    process.receive(nothing)
+    with pytest.raises(Diagnosis, match="took more than 100 MB of memory"):
+        Session(process).answer("probe")()
+    assert process._child.poll() is not None
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="other systems than Linux are asked by ps")
+def test_memory_is_known_on_other_systems_too(monkeypatch):
+    here = _resident(os.getpid())
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert 0.5 < _resident(os.getpid()) / here < 2
+
+
+def test_what_is_not_guarded_is_said():
+    assert not [sentence for sentence in guarded(Guards(True, True, True)) if "Not guarded" in sentence]
+    said = " ".join(guarded(Guards(False, False, False)))
+    assert "Not guarded here: files" in said and "Not guarded here: other processes and the network" in said
+    assert "Memory was watched" in said

@@ -8,7 +8,7 @@ import pytest
 from megalodon_edu import cli
 
 
-@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "bench"])
+@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "bench", "grade", "release"])
 def test_help_tells_what_happens_and_shows_examples(name, capsys):
     with pytest.raises(SystemExit) as done:
         cli.main([name, "--help"])
@@ -19,7 +19,7 @@ def test_help_tells_what_happens_and_shows_examples(name, capsys):
     assert cli.available_commands()[name] in said
 
 
-@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "bench"])
+@pytest.mark.parametrize("name", ["train", "generate", "evaluate", "bench", "grade", "release"])
 def test_every_example_is_a_command_that_parses(name):
     module = import_module(cli.COMMANDS[name])
     examples = [line.strip() for line in module.EPILOG.splitlines() if line.startswith("  megalodon-edu")]
