@@ -135,34 +135,41 @@ def explorers_in(name: str, notebook: NotebookNode) -> list[Shown]:
 
 def needed(before: list[ast.stmt], last: ast.stmt) -> list[ast.stmt]:
     """Of the statements before the last one, those that bind a name that it needs, directly or through others."""
-    wanted, kept = _names(last).used, []
-    for statement in reversed(before):
-        bound, used = _names(statement)
-        if bound & wanted:
-            kept.append(statement)
-            # A loop or a condition may leave what was bound before it: then that is needed too.
-            anew = ast.Import | ast.ImportFrom | ast.Assign | ast.FunctionDef | ast.ClassDef
-            wanted = (wanted - bound if isinstance(statement, anew) else wanted) | used
-    return kept[::-1]
+    called: set[str] = set()
+    while True:
+        found = _names(last)
+        wanted, inside, kept = found.used | found.inside | called, set(called), []
+        for statement in reversed(before):
+            found = _names(statement)
+            if found.bound & wanted:
+                kept.append(statement)
+                # A loop or a condition may leave what was bound before it: then that is needed too.
+                anew = ast.Import | ast.ImportFrom | ast.Assign | ast.FunctionDef | ast.ClassDef
+                wanted = (wanted - found.bound if isinstance(statement, anew) else wanted) | found.used
+                inside |= found.inside
+        if inside == called:
+            return kept[::-1]
+        called = inside  # a function finds its names when it is called: bindings below it count too
 
 
 class Names(NamedTuple):
-    """The names of the notebook that a statement binds, and those that it uses, in functions inside it too."""
+    """The names of the notebook that a statement binds, those that it uses, and those that functions in it use."""
 
     bound: set[str]
     used: set[str]
+    inside: set[str]
 
 
 def _names(statement: ast.stmt) -> Names:
     table = symtable.symtable(ast.unparse(statement), "notebook", "exec")
     bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     used = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
-    inside = table.get_children()
-    while inside:
-        scope = inside.pop()
-        used |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
-        inside += scope.get_children()
-    return Names(bound, used)
+    inside, scopes = set(), table.get_children()
+    while scopes:
+        scope = scopes.pop()
+        inside |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+        scopes += scope.get_children()
+    return Names(bound, used, inside)
 
 
 def _made(place: str, before: list[ast.stmt], last: ast.Expr) -> Explorer:
@@ -202,7 +209,7 @@ def as_page(name: str, notebook: NotebookNode, shown: list[Shown], pictures: Pat
     for cell in page.cells:
         if cell.cell_type == "markdown":
             cell.source = _inside(name, cell.source)
-    if any(cell.cell_type == "code" for cell in page.cells):
+    if name[0].isdigit():
         page.cells.insert(1, nbformat.v4.new_markdown_cell(_how_to_run(f"{name}.ipynb", bool(shown))))
     return page
 
@@ -294,7 +301,7 @@ def _inside(name: str, markdown: str) -> str:
 
     def page(match: re.Match[str]) -> str:
         if match.group(1) not in ALSO:
-            raise BookFailed(f"{name} links to {match.group(1)}, which is no page of the book")
+            raise BookFailed(f"{name} links to ../{match.group(1)}, which is no page of the book")
         return f"]({ALSO[match.group(1)]}"
 
     return re.sub(r"\]\(\.\./([^)#\s]+)", page, markdown)

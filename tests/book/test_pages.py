@@ -19,6 +19,11 @@ PAGES = ["index", *CHAPTERS, "explorers", "quiz", "glossary", "kernels", "search
 MOST_BYTES = 1_500_000
 TOGGLE = "button.theme-switch-button"
 NARROW = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+DISTORTED = """
+[...document.querySelectorAll(".bd-content img")].filter(
+  (image) => Math.abs((image.clientWidth / image.clientHeight) / (image.naturalWidth / image.naturalHeight) - 1) > 0.03
+).map((image) => image.alt)
+"""
 
 
 class Page(HTMLParser):
@@ -87,8 +92,15 @@ def test_answers_and_solutions_are_folded_and_pictures_described(pages):
         assert [picture["src"] for picture in page.pictures if len(picture.get("alt") or "") < 10] == [], name
 
 
+def seen(explorer):
+    """What an explorer shows: its lines and its words, without its controls."""
+    return explorer.evaluate(
+        "(node) => [...node.querySelectorAll('svg, .mx-sentence, .mx-table')].map((part) => part.outerHTML).join()"
+    )
+
+
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_needs_no_network_and_little_room(name, visit):
+def test_a_page_lives_without_a_network_and_in_little_room(name, visit):
     page = visit.open(name)
     page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
     assert visit.outside() == [] and visit.wrong == []
@@ -99,8 +111,16 @@ def test_a_page_needs_no_network_and_little_room(name, visit):
     equations = page.locator(".tex").count()
     assert page.locator(".tex .katex").count() == equations and page.locator(".katex-error").count() == 0
     assert page.evaluate("[...document.images].filter((image) => image.complete && !image.naturalWidth).length") == 0
+    if name in CHAPTERS:
+        explorer = page.locator(".living .mx").first
+        sliders, before = explorer.locator("input[type=range]:enabled"), seen(explorer)
+        control = sliders.first if sliders.count() else explorer.locator("select").first
+        control.press("ArrowDown")
+        control.press("ArrowDown")
+        assert seen(explorer) != before
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate(NARROW), "the page is wider than a phone"
+    assert page.evaluate(DISTORTED) == []
 
 
 def test_a_chapter_says_how_to_run_it(visit):
@@ -109,13 +129,6 @@ def test_a_chapter_says_how_to_run_it(visit):
     assert f"notebooks/{name}.ipynb" in text and "make lab" in text
     hosts = visit.page.locator("article a[href*='colab'], article a[href*='mybinder']").count()
     assert bool(hosts) is bool(launch_links(f"{name}.ipynb"))
-
-
-def seen(explorer):
-    """What an explorer shows: its lines and its words, without its controls."""
-    return explorer.evaluate(
-        "(node) => [...node.querySelectorAll('svg, .mx-sentence, .mx-table')].map((part) => part.outerHTML).join()"
-    )
 
 
 def settings(explorer):
@@ -146,19 +159,6 @@ def test_every_explorer_lives_without_a_kernel(name, visit):
         moved[kind] += seen(explorer) != before
     assert sum(moved.values()) >= 3, moved
     assert visit.wrong == []
-
-
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_the_chapters_explorer_starts_with_the_chapters_settings(name, visit, book):
-    page = visit.open(name)
-    explorer = page.locator(".living .mx").first
-    explorer.scroll_into_view_if_needed()
-    before = seen(explorer)
-    sliders = explorer.locator("input[type=range]:enabled")
-    control = sliders.first if sliders.count() else explorer.locator("select").first
-    control.press("ArrowDown")
-    control.press("ArrowDown")
-    assert seen(explorer) != before
 
 
 def test_a_pole_is_dragged_with_the_mouse(visit):
