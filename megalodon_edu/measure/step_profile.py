@@ -223,7 +223,8 @@ def _kernels(events: Iterable[Any], steps: int) -> dict[str, float]:
     """Milliseconds of a step by the name of the kernel, the longest first; empty without a GPU."""
     found: dict[str, float] = defaultdict(float)
     for event in events:
-        if event.device_type.name == "CUDA" and not getattr(event, "is_user_annotation", False):
+        annotation = getattr(event, "is_user_annotation", False) or event.name.startswith((SCOPE, "Optimizer."))
+        if event.device_type.name == "CUDA" and not annotation:
             found[event.name] += event.time_range.elapsed_us() / 1e3 / steps
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 

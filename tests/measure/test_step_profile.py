@@ -93,8 +93,10 @@ def test_on_a_gpu_the_kernels_count_and_those_without_a_name_are_in_the_rest(eve
         event("aten::mm"),
     ]
     named = event(SCOPE + CEMA, device="CUDA", took=99.0)
-    named.is_user_annotation = True
-    assert module._kernels([*seen, named], steps=2) == {"_walk_kernel": 0.03, "gemm": 0.025}
+    step = event("Optimizer.step#AdamW.step", device="CUDA", took=99.0)
+    other = event("ProfilerStep#1", device="CUDA", took=99.0)
+    other.is_user_annotation = True
+    assert module._kernels([*seen, named, step, other], steps=2) == {"_walk_kernel": 0.03, "gemm": 0.025}
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs the package triton")
