@@ -26,6 +26,8 @@ from megalodon_edu.exercises.fresh import fresh
 ROUNDS = 2
 """Rounds with fresh numbers, after one with those of the notebook, whose diagnosis the student knows already."""
 
+NO_TRITON = "No module named 'triton'"
+
 
 @dataclass(frozen=True)
 class Result:
@@ -163,7 +165,13 @@ class Grader:
                     reached = (turn + self._share(exercise, session.calls, turn)) / (1 + ROUNDS)
             if verdict.passed is not True:
                 break
-        if verdict.passed is not True and session.failed:
+        if (
+            verdict.passed is False
+            and NO_TRITON in verdict.message + (session.failed or "")
+            and not find_spec("triton")
+        ):
+            verdict = Verdict(None, "not run: this machine has no Triton; grade on Linux with the package triton.")
+        elif verdict.passed is not True and session.failed:
             message = f"{verdict.message} Before that, a line that it needs {session.failed}"
             verdict = Verdict(verdict.passed, message)
         elif verdict.passed is False and turn and not session.gone:

@@ -29,7 +29,7 @@ README = """# megalodon-edu, students' version
 
 A course in notebooks. You need Python 3.11 or newer.
 
-    python -m megalodon_edu lab     # installs the course into .venv and opens it in JupyterLab
+    {command}     # installs the course into .venv and opens it in JupyterLab
 
 Write your answers into the cells of the exercises and run the cell below each: it says what is wrong, and not only
 that it is. The hints are folded away. Keep the first cell of each notebook and the tags of its cells; new cells are
@@ -66,7 +66,10 @@ def release(folder: Path, only: Sequence[str] = ()) -> list[str]:
         if (path := home() / name).is_file():
             shutil.copy(path, student / name)
     (student / "pyproject.toml").write_text(pyproject(), encoding="utf-8")
-    (student / "README.md").write_text(README, encoding="utf-8")
+    command = "make lab" if (student / "Makefile").exists() else "python -m megalodon_edu lab"
+    (student / "README.md").write_text(README.format(command=command), encoding="utf-8")
+    if not (student / "constraints.txt").exists():  # the installation reads one
+        (student / "constraints.txt").write_text("# any versions that pyproject.toml allows\n", encoding="utf-8")
     for path in found:
         notebook = for_students(json.loads(path.read_text(encoding="utf-8")))
         _write(student / "notebooks" / path.name, notebook)

@@ -22,8 +22,9 @@ MOST_QUESTIONS = 20_000
 PING = 2.0
 """Seconds within which a process answers that is in order."""
 
-MOST_HANDED = 20_000
-"""Numbers that a student's code may hand to a function of the grader: enough for every check, and soon computed."""
+MOST_HANDED = 100_000
+MOST_HANDED_IN_ALL = 3_000_000
+"""Numbers that a student's code may hand to the grader in one question, and in all: enough for every check."""
 
 
 class Foreign:
@@ -61,6 +62,7 @@ class Session:
         self.leaves: list[Tensor] = []
         self.modules: list[nn.Module] = []
         self.questions = 0
+        self.handed = 0
         self.calls = 0
         self.failed: str | None = None
         self.gone = False
@@ -151,7 +153,7 @@ class Session:
         if question["ask"] == "gradient":
             return self._gradient(question)
         args, kwargs = question["args_"]
-        _require_small((args, kwargs))
+        self.hand_in(_numbers((args, kwargs)))
         function = self.objects.known[question["number"]]
         self._take_over(question["leaves_"], question["modes"])
         if not question["learns"]:
@@ -163,6 +165,15 @@ class Session:
         outputs = [part for part in parts if isinstance(part, Tensor)]
         self.tapes.append((inputs, outputs))
         return {"value_": value, "tape": len(self.tapes) - 1, "learns": [part.requires_grad for part in outputs]}
+
+    def hand_in(self, numbers: int) -> None:
+        """Count what the answer hands over. Raises Diagnosis where that is more than any check needs."""
+        self.handed += numbers
+        if numbers > MOST_HANDED or self.handed > MOST_HANDED_IN_ALL:
+            raise Diagnosis(
+                f"your code hands more than {MOST_HANDED:,} numbers at once to a function that it was given, or more "
+                f"than {MOST_HANDED_IN_ALL:,} in all."
+            )
 
     def _take_over(self, values: Sequence[Any], modes: Sequence[Any]) -> None:
         """Give what the answer trains the values that it has there, and the models their mode."""
@@ -176,7 +187,7 @@ class Session:
             module.train(bool(mode))
 
     def _gradient(self, question: dict[str, Any]) -> dict[str, Any]:
-        _require_small(question["args_"])
+        self.hand_in(_numbers(question["args_"]))
         inputs, outputs = self.tapes[question["tape"]]
         pairs = [pair for pair in zip(outputs, question["args_"], strict=True) if pair[0].requires_grad]
         found = torch.autograd.grad(
@@ -259,12 +270,6 @@ def _signature(listed: Any) -> inspect.Signature:
         return inspect.Signature(parameters)
     except (ValueError, TypeError, IndexError):
         return inspect.signature(lambda *args, **kwargs: None)
-
-
-def _require_small(value: Any) -> None:
-    """Raise Diagnosis for tensors that no check needs: functions of the grader must not be kept busy."""
-    if _numbers(value) > MOST_HANDED:
-        raise Diagnosis(f"your code hands more than {MOST_HANDED:,} numbers to a function that it was given.")
 
 
 def _numbers(value: Any) -> int:

@@ -71,6 +71,7 @@ class _Served:
     def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         at, live, value = question["args_"]
         size, what = question["size"], question["ask"]
+        self.session.hand_in(at.numel())
         if at.numel() > MOST_LANES or at.shape != live.shape or size not in (1, 2, 4, 8):
             raise Diagnosis(f"your kernel touches more than {MOST_LANES:,} addresses at once.")
         place = at.numpy().astype(np.int64) + self.memory.base

@@ -12,7 +12,7 @@ HELP = "for teachers: make the students' version, without solutions, and the sam
 EPILOG = """\
 what is written:
   FOLDER/student   what students get: the notebooks, with hints and without solutions, and a package in which neither
-                   solutions nor the wrong answers that test the checks exist. `python -m megalodon_edu lab` opens it.
+                   solutions nor the wrong answers that test the checks exist; its README says how to begin.
   FOLDER/nbgrader  a course folder for nbgrader: each chapter is an assignment under source/, with a point for each
                    exercise. Call `nbgrader generate_assignment` there.
   FOLDER must be new or empty.

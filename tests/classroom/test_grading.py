@@ -1,8 +1,10 @@
 """Whole notebooks graded: honest ones, broken ones, and those that would rather not be graded."""
 
+import argparse
 import csv
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import megalodon_edu
 from megalodon_edu import cli
 from megalodon_edu.classroom.grading import Grader
 from megalodon_edu.classroom.submissions import Submission, UnreadableNotebook, read, submissions
+from megalodon_edu.cli import grade
 
 PACKAGE = Path(megalodon_edu.__file__).parent
 TAGGED = ["exercise"]
@@ -281,3 +284,12 @@ def test_a_call_that_cannot_work_says_why(arguments, message, tmp_path, monkeypa
     assert cli.main(["grade", *arguments]) == 1
     assert message in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_the_page_for_teachers_names_options_that_exist():
+    text = (PACKAGE.parent / "docs" / "classroom.md").read_text(encoding="utf-8")
+    parser = argparse.ArgumentParser()
+    grade.add_arguments(parser)
+    known = {option for action in parser._actions for option in action.option_strings}
+    named = set(re.findall(r"`(--[a-z]+)", text)) - {"--help"}
+    assert {"--partial", "--seed", "--timeout", "--memory"} <= named <= known

@@ -120,6 +120,8 @@ print(*cli.available_commands())
 
 def test_pip_is_told_the_same_dependencies(released):
     project = tomllib.loads((released / "student" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "torch==" in (released / "student" / "constraints.txt").read_text(encoding="utf-8")
+    assert "    make lab  " in (released / "student" / "README.md").read_text(encoding="utf-8")
     assert any(line.startswith("torch") for line in project["dependencies"])
     assert not any("extra" in line for line in project["dependencies"])
     assert any(line.startswith("jupyterlab") for line in project["optional-dependencies"]["lab"])
