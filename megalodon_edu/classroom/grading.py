@@ -172,7 +172,7 @@ class Grader:
         ):
             verdict = Verdict(None, "not run: this machine has no Triton; grade on Linux with the package triton.")
         elif verdict.passed is not True and session.failed:
-            message = f"{verdict.message} Before that, a line that it needs {session.failed}"
+            message = f"{verdict.message.rstrip('.')}. Before that, a line that it needs {session.failed}"
             verdict = Verdict(verdict.passed, message)
         elif verdict.passed is False and turn and not session.gone:
             verdict = Verdict(False, f"right with the numbers of the notebook, but not with others: {verdict.message}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from megalodon_edu.classroom.confinement import Guards
 from megalodon_edu.classroom.grading import Result
-from megalodon_edu.exercises.display import COLOURS
+from megalodon_edu.exercises.display import COLOURS, inline_html
 
 LONGEST = 1000
 """Characters of a message; a student's own words may be in it."""
@@ -19,6 +19,7 @@ STYLE = """
 :root { color-scheme: light dark; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; }
+caption { text-align: left; }
 th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #8886; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 dt { margin-top: .8rem; font-weight: 600; }
@@ -197,6 +198,6 @@ def _student(book: Gradebook, student: str) -> str:
         name = f"{result.chapter} {result.exercise}" if result.exercise else "the notebook"
         parts.append(
             f'<dt>{html.escape(name)}</dt><dd style="border-left: 4px solid {colour}"><strong>{word}:</strong> '
-            f"{html.escape(clean(result.message))}</dd>"
+            f"{inline_html(clean(result.message))}</dd>"
         )
     return "".join(parts) + ("</dl></section>" if notebook is not None else "</section>")
