@@ -33,6 +33,9 @@ from megalodon_edu.models.transformer import KVCache
 AROUND = 64
 """The Transformer's steps: so many before its position and as many after, half a chunk at most."""
 
+TURN = 64
+"""Steps of one decoder before the next one's."""
+
 
 def decoding_steps(
     config: MegalodonConfig,
@@ -44,62 +47,78 @@ def decoding_steps(
 ) -> Iterator[Row]:
     """Yield the median seconds of a step: the Transformer's around one chunk of text, then Megalodon's.
 
-    Megalodon reads one whole chunk from each position, given in chunks. Parameters in `dtype`, batch 1. `over_first` is
-    the time over that from the first position, `ratio` the Transformer's over this one: above 1, Megalodon is faster.
+    Megalodon reads one whole chunk from each position, given in chunks; the positions take turns. Parameters in
+    `dtype`, batch 1. `over_first` is the time over that from the first position, `ratio` the Transformer's over this
+    one: above 1, Megalodon is faster.
     """
     for number in chunks:
         require_positive("chunks", number)
     for way in compiled:
         baseline = None
         for name, positions in (("Transformer", [1]), ("Megalodon", chunks)):
-            first = None
-            decoder = None
-            for number in positions:
-                row: Row = {"model": name, "compiled": way, "position": number * config.chunk_size}
-                try:
-                    decoder = decoder or _decoder(name, config, device, dtype, way)
-                    row |= _measured(decoder, row["position"], config.chunk_size, clock)
-                except Exception as error:
-                    row["note"] = why_it_failed(error, compiling=way)
-                found = row.get("seconds")
-                first = first or found
-                if name == "Transformer":
-                    baseline = found
-                row["over_first"] = found / first if found and first else None
-                row["ratio"] = baseline / found if found and baseline else None
-                yield row
-            del decoder
+            rows: list[Row] = [
+                {"model": name, "compiled": way, "position": number * config.chunk_size} for number in positions
+            ]
+            try:
+                found = _measured(
+                    _decoders(name, config, device, dtype, way, len(rows)), rows, config.chunk_size, clock
+                )
+            except Exception as error:
+                found = [{"note": why_it_failed(error, compiling=way)} for _ in rows]
+            first = found[0].get("seconds")
+            if name == "Transformer":
+                baseline = first
+            for row, numbers in zip(rows, found, strict=True):
+                seconds = numbers.get("seconds")
+                over_first = seconds / first if seconds and first else None
+                ratio = baseline / seconds if seconds and baseline else None
+                yield {**row, **numbers, "over_first": over_first, "ratio": ratio}
             release(device)
 
 
-def _decoder(name: str, config: MegalodonConfig, device: torch.device, dtype: torch.dtype, compiled: bool) -> Decoder:
+def _decoders(
+    name: str, config: MegalodonConfig, device: torch.device, dtype: torch.dtype, compiled: bool, number: int
+) -> list[Decoder]:
+    """So many decoders of one model."""
     torch.manual_seed(0)
     chunk = config.chunk_size
     with torch.device(device):
         if name == "Megalodon":
-            return make_decoder(Megalodon(config).to(dtype).eval(), compiled=compiled)
-        model = Transformer(match_transformer(config, context_size=2 * chunk)).to(dtype).eval()
-    return make_decoder(model, compiled=compiled, capacity=chunk + min(AROUND, chunk // 2) + 1)
+            model: Megalodon | Transformer = Megalodon(config)
+        else:
+            model = Transformer(match_transformer(config, context_size=2 * chunk))
+        model.to(dtype).eval()
+        capacity = chunk + min(AROUND, chunk // 2) + 1
+        return [make_decoder(model, compiled=compiled, capacity=capacity) for _ in range(number)]
 
 
-def _measured(decoder: Decoder, position: int, chunk: int, clock: Callable[[], float]) -> Row:
+def _measured(decoders: Sequence[Decoder], rows: Sequence[Row], chunk: int, clock: Callable[[], float]) -> list[Row]:
+    """The numbers of every row, whose decoders take turns: what changes on the device meanwhile, changes for all."""
     around = min(AROUND, chunk // 2)
-    growing = isinstance(decoder.model, Transformer)
-    start, steps = (position - around, 2 * around) if growing else (position, chunk)
-    state = _random_state(decoder, start)
-    token = torch.ones(1, dtype=torch.int64, device=decoder.device)
-    decoder.load(state)
-    decoder.step(token)  # records the graph
-    decoder.load(state)
-    taken = _step_seconds(decoder, token, steps, clock)
-    return {
-        "seconds": statistics.median(taken),
-        "most_seconds": max(taken),
-        "first": start,
-        "steps": steps,
-        "buffer_bytes": sum(buffer.numel() * buffer.itemsize for buffer in decoder.buffers()),
-        "graph": decoder.graphed,
-    }
+    growing = isinstance(decoders[0].model, Transformer)
+    starts = [row["position"] - around if growing else row["position"] for row in rows]
+    steps = 2 * around if growing else chunk
+    token = torch.ones(1, dtype=torch.int64, device=decoders[0].device)
+    for decoder, start in zip(decoders, starts, strict=True):
+        state = _random_state(decoder, start)
+        decoder.load(state)
+        decoder.step(token)  # records the graph
+        decoder.load(state)
+    taken: list[list[float]] = [[] for _ in decoders]
+    for done in range(0, steps, TURN):
+        for decoder, seconds_of in zip(decoders, taken, strict=True):
+            seconds_of += _step_seconds(decoder, token, min(TURN, steps - done), clock)
+    return [
+        {
+            "seconds": statistics.median(found),
+            "most_seconds": max(found),
+            "first": start,
+            "steps": steps,
+            "buffer_bytes": sum(buffer.numel() * buffer.itemsize for buffer in decoder.buffers()),
+            "graph": decoder.graphed,
+        }
+        for decoder, start, found in zip(decoders, starts, taken, strict=True)
+    ]
 
 
 def _random_state(decoder: Decoder, tokens: int) -> ModelState:

@@ -35,6 +35,19 @@ def test_the_seconds_are_the_median_of_single_steps(monkeypatch):
         assert (row["seconds"], row["most_seconds"]) == (2.0, 9.0)
 
 
+def test_positions_take_turns(monkeypatch):
+    order = []
+    monkeypatch.setattr(table, "TURN", 4)
+    monkeypatch.setattr(
+        table, "_step_seconds", lambda decoder, token, steps, clock: order.append((decoder, steps)) or [1.0] * steps
+    )
+    assert [row["steps"] for row in rows()] == [6, 6, 6]
+    _, _, *megalodon = order
+    (near, _), (far, _) = megalodon[:2]
+    assert near is not far and near.model is far.model
+    assert megalodon == [(near, 4), (far, 4), (near, 2), (far, 2)]
+
+
 def test_the_state_has_the_position_and_an_empty_chunk():
     decoder = make_decoder(Megalodon(TINY).eval())
     state = table._random_state(decoder, 488 * 6)
