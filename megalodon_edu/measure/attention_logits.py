@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from megalodon_edu.arguments import require_tensor
-from megalodon_edu.models import Megalodon
+from megalodon_edu.models import Megalodon, evaluating
 from megalodon_edu.nn import NormalizedAttention
 
 Logits = Float[Tensor, "... query key"]
@@ -39,13 +39,11 @@ def attention_statistics(model: Megalodon, tokens: Int[Tensor, "batch time"]) ->
     inputs: list[Tensor] = []
     modules = [module for module in model.modules() if isinstance(module, NormalizedAttention)]
     hooks = [module.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for module in modules]
-    was_training = model.training
     try:
-        model.eval()
-        model(tokens)
-        return [_look(module, x) for module, x in zip(modules, inputs, strict=True)]
+        with evaluating(model):
+            model(tokens)
+            return [_look(module, x) for module, x in zip(modules, inputs, strict=True)]
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
 

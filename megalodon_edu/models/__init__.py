@@ -3,7 +3,7 @@
 from megalodon_edu.models.config import PRESETS, MegalodonConfig, ModelConfig, TransformerConfig
 from megalodon_edu.models.decoder import Decoder, has_decoder, make_decoder
 from megalodon_edu.models.generate import Generation, generate
-from megalodon_edu.models.language_model import LanguageModel, ModelState, detach, state_bytes
+from megalodon_edu.models.language_model import LanguageModel, ModelState, detach, evaluating, state_bytes
 from megalodon_edu.models.megalodon import Megalodon, megalodon_state_bytes
 from megalodon_edu.models.norm_truncation import NormTruncation, read_truncated
 from megalodon_edu.models.pretrained import pretrained, pretrained_names
@@ -24,6 +24,7 @@ __all__ = [
     "Transformer",
     "TransformerConfig",
     "detach",
+    "evaluating",
     "generate",
     "has_decoder",
     "load_reference_weights",

@@ -1,6 +1,7 @@
 """Write text with a model, token by token."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from megalodon_edu.arguments import require_between, require_finite, require_instance, require_number, require_positive
 from megalodon_edu.models.decoder import Decoder, has_decoder, make_decoder
-from megalodon_edu.models.language_model import LanguageModel
+from megalodon_edu.models.language_model import LanguageModel, evaluating
 
 PIECE = 4096
 """Tokens of a prompt read in one call, so that a long prompt takes no more memory than a short one."""
@@ -71,15 +72,13 @@ def generate(
     generator = torch.Generator().manual_seed(seed)
     *earlier, step = prompt.reshape(1, -1).to(device).split(PIECE, dim=1)
     written: list[int] = []
-    interrupted = False
-    was_training = model.training
-    model.eval()
+    interrupted = True  # until the last token is there
 
     def draw(logits: Tensor) -> int:
         return sample(logits.cpu(), generator, temperature, top_k, top_p)
 
     active: Decoder | None = None
-    try:
+    with evaluating(model), suppress(KeyboardInterrupt):
         for piece in earlier:
             _, state = model(piece, state)
         logits, next_state = model(step, state)
@@ -102,10 +101,7 @@ def generate(
                 state = next_state
             else:
                 token = draw(active.step(step)[0])
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        model.train(was_training)
+        interrupted = False
     if active is not None:
         if active.logits is not None and active.steps == len(written):  # Ctrl-C came before the token was drawn
             written.append(draw(active.logits[0]))

@@ -1,6 +1,8 @@
 """What every language model of the package shares: embedding, layers, final norm, head, loss and initialisation."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -152,6 +154,17 @@ class LanguageModel(nn.Module):
         for index, layer in enumerate(state.layers):
             require_instance(f"state.layers[{index}]", layer, self.layer_state, remedy)
         require_instance("state.norm", state.norm, self.norm_state, remedy)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, without dropout, for a while; afterwards the model is in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def state_bytes(state: Any) -> int:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from megalodon_edu.models import LanguageModel, Transformer
+from megalodon_edu.models import LanguageModel, Transformer, evaluating
 
 TOKENS_AT_ONCE = 2**18
 """Of all rows together that a model reads in one call. The answers do not depend on it, only speed and memory do."""
@@ -56,9 +56,7 @@ def logits_at(
     whole = isinstance(model, Transformer)
     at_once = max(1, min(count, tokens_at_once // length)) if whole else count
     piece = length if whole else max(1, tokens_at_once // at_once)
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         for first in range(0, count, at_once):
             state = None
             for start in range(0, length, piece):
@@ -69,5 +67,3 @@ def logits_at(
                 if len(asked):
                     flat = (rows[asked] - first) * part.shape[1] + places[asked] - start
                     yield asked, model.logits(hidden.flatten(0, 1)[flat.to(device)])
-    finally:
-        model.train(was_training)

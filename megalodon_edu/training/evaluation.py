@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from megalodon_edu.arguments import require_positive
 from megalodon_edu.data import START, Document, to_tokens
-from megalodon_edu.models import LanguageModel, Megalodon, NormTruncation, Transformer, read_truncated
+from megalodon_edu.models import LanguageModel, Megalodon, NormTruncation, Transformer, evaluating, read_truncated
 from megalodon_edu.training.precision import autocast, choose_precision
 
 PIECE = 4096
@@ -107,13 +107,8 @@ def evaluate(
         require_positive("max_bytes", max_bytes)
     device = next(model.parameters()).device
     dtype, _ = choose_precision(precision, device)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), autocast(dtype, device):
-            scores = tuple(_score(model, document, max_bytes, on_bytes, truncation) for document in documents)
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.inference_mode(), autocast(dtype, device):
+        scores = tuple(_score(model, document, max_bytes, on_bytes, truncation) for document in documents)
     if not scores:
         raise ValueError("documents must hold at least one document, got none")
     return Evaluation(scores)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from megalodon_edu.arguments import require_positive
 from megalodon_edu.data import START, Document, to_tokens
-from megalodon_edu.models import LanguageModel
+from megalodon_edu.models import LanguageModel, evaluating
 from megalodon_edu.training.evaluation import DocumentScore, Evaluation
 from megalodon_edu.training.precision import autocast, choose_precision
 
@@ -33,13 +33,8 @@ def evaluate_windows(
         raise ValueError(f"window must be even, so that it has halves, got {window}")
     device = next(model.parameters()).device
     dtype, _ = choose_precision(precision, device)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), autocast(dtype, device):
-            found = tuple(score for document in documents if (score := _score(model, document, window)) is not None)
-    finally:
-        model.train(was_training)
+    with evaluating(model), torch.inference_mode(), autocast(dtype, device):
+        found = tuple(score for document in documents if (score := _score(model, document, window)) is not None)
     if not found:
         raise ValueError(f"documents must hold one of at least {window} bytes, got none")
     return Evaluation(found)
