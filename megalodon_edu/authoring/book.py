@@ -8,6 +8,7 @@ import argparse
 import ast
 import base64
 import contextlib
+import copy
 import html
 import io
 import json
@@ -189,7 +190,7 @@ def as_page(name: str, notebook: NotebookNode, shown: list[Shown], pictures: Pat
 
     The picture that an explorer's cell holds is stored in `pictures`, for browsers without JavaScript.
     """
-    page = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    page = copy.deepcopy(notebook)
     for index, explorer in shown:
         cell = page.cells[index]
         picture = next((output for output in cell.outputs if "image/png" in output.get("data", {})), None)

@@ -19,7 +19,6 @@ from megalodon_edu.classroom.confinement import Guards
 from megalodon_edu.classroom.process import Gone, NotStarted, Process
 from megalodon_edu.classroom.remote import Session
 from megalodon_edu.classroom.submissions import Submission, UnreadableNotebook, read
-from megalodon_edu.classroom.wire import Objects
 from megalodon_edu.exercises.framework import Diagnosis, Exercise, NotYet, Verdict, exercises_of
 from megalodon_edu.exercises.fresh import fresh
 
@@ -101,9 +100,7 @@ class Grader:
             self.guards = process.ready()
             self._spare = self._started()
             process.limit(self.seconds)
-            nothing = Objects(lambda reference: None, lambda value: None)
-            process.send({"do": "load", "cells": cells}, nothing)
-            process.receive(nothing)
+            process.load(cells)
             yield process
         finally:
             process.end()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,18 @@ class Process:
         """Wait until it has confined itself; returns what is guarded. Raises NotStarted where that fails."""
         if self.guards is None:
             self.limit(START)
-            objects = Objects(lambda reference: None, lambda value: None)
             try:
-                message = self.receive(objects)
+                message = self.receive(_nothing())
             except Gone as gone:
                 raise NotStarted(f"the process for answers {gone}; it printed: {self.output.strip()}") from gone
             self.guards = Guards(**message["guards"])
             self._idle = _resident(self._child.pid)
         return self.guards
+
+    def load(self, cells: Sequence[tuple[str, str, bool]]) -> None:
+        """Give it the cells of a notebook: (id, source, tagged "exercise"). Raises Gone."""
+        self.send({"do": "load", "cells": cells}, _nothing())
+        self.receive(_nothing())
 
     def limit(self, seconds: float) -> None:
         """From now on it has so many seconds."""
@@ -171,6 +176,11 @@ class Process:
         with open(printed, "rb", buffering=0) as pipe:
             while piece := pipe.read(2**16):
                 self._output += piece[: max(0, 4 * OUTPUT - len(self._output))]
+
+
+def _nothing() -> Objects:
+    """For messages that hold no objects."""
+    return Objects(lambda reference: None, lambda value: None)
 
 
 def _environment(folder: Path) -> dict[str, str]:

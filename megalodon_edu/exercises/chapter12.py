@@ -197,19 +197,20 @@ def accumulate(answer: Any) -> None:
     first = run(3).clone()
     pieces = batch.chunk(3)  # of 3, 3 and 1 windows
     each = [gradient_of(piece) for piece in pieces]
+    together = sum(each, torch.zeros(3, dtype=torch.float64))
     if sizes and max(sizes) == len(batch):
         raise Diagnosis(
             "you gave the whole batch to loss_of at once. It was to be cut in parts because it does not fit in memory."
         )
     expect_close(first, right, "the gradient", "weight", mistakes={
         "the parts are added up without a weight: with three parts the gradient is about three times too long.":
-            sum(each, torch.zeros(3, dtype=torch.float64)),
+            together,
         "every part has the weight 1/parts, but the last part here holds 1 window and the first 3. Weigh each by its "
-        "share of the batch, len(part) / len(batch).": sum(each, torch.zeros(3, dtype=torch.float64)) / 3,
+        "share of the batch, len(part) / len(batch).": together / 3,
         "only the last part is there: something clears the gradient between the parts.": each[-1] / 7,
         "only the last part is there, without its weight.": each[-1],
         "the gradient is too short by the size of the batch: loss_of is a mean already.":
-            sum(each, torch.zeros(3, dtype=torch.float64)) / 7,
+            together / 7,
     })  # fmt: skip
     if not torch.allclose(run(3, before=5.0), right):
         raise Diagnosis(

@@ -10,7 +10,6 @@ else:
     from megalodon_edu.classroom import runtime
     from megalodon_edu.classroom.process import Process
     from megalodon_edu.classroom.remote import Session
-    from megalodon_edu.classroom.wire import Objects
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +33,8 @@ def load(process):
     """Gives the process cells of (id, source, tagged) and returns a function that makes a session for an answer."""
 
     def load(*cells):
-        nothing = Objects(lambda reference: None, lambda value: None)
         process.limit(60)
-        process.send({"do": "load", "cells": cells}, nothing)
-        process.receive(nothing)
+        process.load(cells)
         return lambda: Session(process)
 
     return load
