@@ -348,38 +348,6 @@ def _output_kernel(
 
 @triton.jit(do_not_specialize=["heads", "length", "blocks"])
 def _row_products_kernel(
-    o_ptr,
-    grad_o_ptr,
-    out_ptr,
-    grad_o_batch,
-    grad_o_time,
-    grad_o_head,
-    heads,
-    length,
-    blocks,
-    VALUE: tl.constexpr,
-    ROWS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):
-    """Backward 1: D_t = Σ_j o_tj do_tj."""
-    block, index = tl.program_id(0) % blocks, tl.program_id(0) // blocks
-    batch, head = (index // heads).to(tl.int64), (index % heads).to(tl.int64)
-    row = block * ROWS + tl.arange(0, ROWS)
-    o_ptr += (batch * length * heads + head) * VALUE
-    grad_o_ptr += batch * grad_o_batch + head * grad_o_head
-    o_row, grad_o_row = row.to(tl.int64) * heads * VALUE, row.to(tl.int64) * grad_o_time
-    total = tl.zeros((ROWS, WIDTH), tl.float32)
-    for first in range(0, VALUE, WIDTH):
-        feature = first + tl.arange(0, WIDTH)
-        inside = (row < length)[:, None] & (feature < VALUE)[None, :]
-        o = tl.load(o_ptr + o_row[:, None] + feature[None, :], inside, 0.0).to(tl.float32)
-        grad_o = tl.load(grad_o_ptr + grad_o_row[:, None] + feature[None, :], inside, 0.0).to(tl.float32)
-        total += o * grad_o
-    tl.store(out_ptr + (batch * heads + head) * length + row, tl.sum(total, 1), row < length)
-
-
-@triton.jit(do_not_specialize=["heads", "length", "blocks"])
-def _gate_gradients_kernel(
     y_ptr,
     gate_ptr,
     grad_y_ptr,
@@ -400,27 +368,29 @@ def _gate_gradients_kernel(
     WIDTH: tl.constexpr,
     FLOOR: tl.constexpr,
 ):
-    """Backward 1, with a gate: D_t = Σ_j y_tj dy_tj, dO and dR."""
+    """Backward 1: D_t = Σ_j y_tj dy_tj; with a gate dO and dR, too."""
     block, index = tl.program_id(0) % blocks, tl.program_id(0) // blocks
     batch, head = (index // heads).to(tl.int64), (index % heads).to(tl.int64)
     row = block * ROWS + tl.arange(0, ROWS)
     out = ((batch * length + row) * heads + head) * VALUE
-    gate_ptr += batch * gate_batch + head * gate_head
     grad_y_ptr += batch * grad_y_batch + head * grad_y_head
     gate_row, grad_y_row = row.to(tl.int64) * gate_time, row.to(tl.int64) * grad_y_time
+    if gate_ptr is not None:
+        gate_ptr += batch * gate_batch + head * gate_head
     total = tl.zeros((ROWS, WIDTH), tl.float32)
     for first in range(0, VALUE, WIDTH):
         feature = first + tl.arange(0, WIDTH)
         inside = (row < length)[:, None] & (feature < VALUE)[None, :]
         at = out[:, None] + feature[None, :]
         y = tl.load(y_ptr + at, inside, 0.0).to(tl.float32)
-        gate = tl.load(gate_ptr + gate_row[:, None] + feature[None, :], inside, 0.0).to(tl.float32)
         grad_y = tl.load(grad_y_ptr + grad_y_row[:, None] + feature[None, :], inside, 0.0).to(tl.float32)
         total += y * grad_y
-        factor, share = _gate_factor(gate, FLOOR)
-        tl.store(grad_o_ptr + at, (grad_y * factor).to(grad_o_ptr.dtype.element_ty), inside)
-        slope = share * (1 + gate * (1 - share))  # of silu
-        tl.store(grad_gate_ptr + at, (grad_y * (y / factor) * slope).to(grad_gate_ptr.dtype.element_ty), inside)
+        if gate_ptr is not None:
+            gate = tl.load(gate_ptr + gate_row[:, None] + feature[None, :], inside, 0.0).to(tl.float32)
+            factor, share = _gate_factor(gate, FLOOR)
+            tl.store(grad_o_ptr + at, (grad_y * factor).to(grad_o_ptr.dtype.element_ty), inside)
+            slope = share * (1 + gate * (1 - share))  # of silu
+            tl.store(grad_gate_ptr + at, (grad_y * (y / factor) * slope).to(grad_gate_ptr.dtype.element_ty), inside)
     tl.store(row_products_ptr + (batch * heads + head) * length + row, tl.sum(total, 1), row < length)
 
 
@@ -830,17 +800,17 @@ def _launch_row_products(
     """Fill D; return dO, which is dY where there is no gate, and the gradient of the gate."""
     length, rows = y.shape[1], 8 if gate is None else 4
     blocks = triton.cdiv(length, rows)
-    grid, sizes = (plan.batch * plan.heads * blocks,), (plan.heads, length, blocks)
-    cut = {"VALUE": plan.value, "ROWS": rows, "WIDTH": min(512, _block(plan.value)), "num_warps": 4}
-    with torch.cuda.device_of(y):
-        if gate is None:
-            _row_products_kernel[grid](y, grad_y, row_products, *grad_y.stride()[:3], *sizes, **cut)
-            return grad_y, y.new_empty(0)
+    gate_strides: tuple[int, ...] = (0, 0, 0)
+    grad_o, grad_gate = grad_y, y.new_empty(0)
+    if gate is not None:
         gate = _in_rows(gate)
-        grad_o, grad_gate = torch.empty_like(y), torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
-        _gate_gradients_kernel[grid](
-            y, gate, grad_y, row_products, grad_o, grad_gate, *gate.stride()[:3], *grad_y.stride()[:3], *sizes,
-            FLOOR=FLOORS[y.dtype], **cut,
+        gate_strides, grad_o = gate.stride()[:3], torch.empty_like(y)
+        grad_gate = torch.empty(gate.shape, dtype=gate.dtype, device=gate.device)
+    with torch.cuda.device_of(y):
+        _row_products_kernel[(plan.batch * plan.heads * blocks,)](
+            y, gate, grad_y, row_products, grad_o, grad_gate, *gate_strides, *grad_y.stride()[:3],
+            plan.heads, length, blocks,
+            VALUE=plan.value, ROWS=rows, WIDTH=min(512, _block(plan.value)), FLOOR=FLOORS[y.dtype], num_warps=4,
         )  # fmt: skip
     return grad_o, grad_gate
 
