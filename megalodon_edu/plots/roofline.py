@@ -65,7 +65,6 @@ def owners(steps: int = 16, channels: int = 8) -> Figure:
     return figure
 
 
-@style.styled
 def _together(counted: Mapping[str, Counted], reached: Mapping[str, float]) -> list[tuple[float, float, str]]:
     """The places of the rungs and the numbers that stand there."""
     places: list[tuple[float, float, str]] = []
@@ -82,6 +81,7 @@ def _together(counted: Mapping[str, Counted], reached: Mapping[str, float]) -> l
     return places
 
 
+@style.styled
 def roofline(device: Device, counted: Mapping[str, Counted], milliseconds: Mapping[str, float], title: str) -> Figure:
     """The two roofs of a device, every rung at the best place it can have, and, where it was timed, where it is."""
     figure, axes = style.figure(width=9, height=4.2)

@@ -50,6 +50,12 @@ def test_rungs_at_one_place_share_a_label():
     assert {"1", "4, 5"} < set(found) and "5" not in found
 
 
+def test_the_roofline_is_drawn_in_the_style_of_the_course():
+    axes = roofline.roofline(DEVICE, COUNTED, {}, "a title").axes[0]
+    assert axes.get_title(loc="left") == "a title"
+    assert axes.xaxis.get_label().get_color() == style.RC["axes.labelcolor"]
+
+
 def test_bars_are_times_and_marks_are_floors():
     rows = [Time("CEMA", "naive", (8, 4096, 1024), 3.0, 0.1), Time("CEMA", "the package's", (8, 4096, 1024), 0.2, 0.1)]
     axes = roofline.times(rows, {"naive": 0.15}, least=0.05, title="CEMA").axes[0]
