@@ -87,6 +87,11 @@ const formulas = {
     return Math.min(end, logX ? begin * (end / begin) ** place : begin + place * (end - begin));
   },
 
+  // The place of a position: the other way round.
+  place([begin, end], position, logX) {
+    return logX ? Math.log(position / begin) / Math.log(end / begin) : (position - begin) / (end - begin);
+  },
+
   // All that is drawn and read; `here` of a line is null where it has no value.
   parts(state) {
     const lines = formulas.lines(state);
@@ -144,9 +149,11 @@ function lossChart(state, { lines, domain, position }, width) {
     colour: look(state, variant).colour,
   }));
   const named = width >= LEAST_WIDTH;
-  const share = (x) => (logX ? Math.log(x / begin) / Math.log(end / begin) : (x - begin) / (end - begin));
   // What a name needs right of the axis' end: all of it where its line ends there, less where the line ends before.
-  const room = ({ x, label }) => (1.1 * plot.textWidth(label) + 20 - (1 - share(x)) * (width - 60)) / Math.max(share(x), 0.1);
+  const room = ({ x, label }) => {
+    const share = formulas.place(domain, x, logX);
+    return (1.1 * plot.textWidth(label) + 20 - (1 - share) * (width - 60)) / Math.max(share, 0.1);
+  };
   const drawn = lines.flatMap(({ label, variant, kind, x, median, low: lowest, high: highest }) => {
     const points = (values) => x.map((place, index) => [place, values[index]]);
     const name = `${kind}-${label}`;
@@ -271,8 +278,7 @@ function build(state) {
     ...(several ? [plot.checkbox(plain("grouped", { label: "seeds of a variant as their median and range" }))] : []),
   ];
   const pointed = (x) => {
-    const [begin, end] = parts().domain;
-    const share = state.get("log_x") ? Math.log(x / begin) / Math.log(end / begin) : (x - begin) / (end - begin);
+    const share = formulas.place(parts().domain, x, state.get("log_x"));
     state.set({ place: plot.clamp(share, state.bounds("place")) });
   };
   const chart = plot.chart((width) => lossChart(state, parts(), width), { height: 400, pointed });

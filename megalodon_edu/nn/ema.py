@@ -74,7 +74,7 @@ class ComplexEMA(Float32Parameters):
         require_positive("modes", modes)
         require_bool("rotates", rotates)
         self.backend = choose(backend)
-        self.input_phase, self.rotates = input_phase, rotates
+        self.input_phase = input_phase
         self.alpha = nn.Parameter(torch.empty(model_dim, modes, 1))
         self.delta = nn.Parameter(torch.empty(model_dim, modes, 1))
         self.theta = nn.Parameter(torch.empty(model_dim, 1, 1)) if rotates else None
@@ -106,15 +106,11 @@ class ComplexEMA(Float32Parameters):
         alpha, delta = self.alpha.double().sigmoid()[..., 0], self.delta.double().sigmoid()[..., 0]
         eta = self.gamma.double() / math.sqrt(alpha.shape[1])
         if self.theta is None:
-            return (
-                alpha,
-                delta,
-                torch.zeros_like(alpha),
-                torch.complex(eta[..., 0], torch.zeros_like(alpha)),
-                skip.double(),
-            )
-        theta = harmonic_angles(self.theta.double().sigmoid()[:, 0, 0], alpha.shape[1])
-        eta = torch.view_as_complex(eta)
+            theta = torch.zeros_like(alpha)
+            eta = torch.complex(eta[..., 0], torch.zeros_like(alpha))
+        else:
+            theta = harmonic_angles(self.theta.double().sigmoid()[:, 0, 0], alpha.shape[1])
+            eta = torch.view_as_complex(eta)
         return alpha, delta, theta, eta, skip.double()
 
     def forward(

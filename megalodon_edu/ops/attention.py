@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import dropout as drop
 from torch.nn.functional import scaled_dot_product_attention, silu
@@ -164,7 +164,10 @@ def sliding_attention_reference(q: Keys, k: Keys, v: Values, window: int, scale:
     row = torch.arange(keys - queries, keys, device=q.device)[:, None]
     column = torch.arange(keys, device=q.device)
     visible = (column <= row) & (column > row - window)
-    return _masked_attention(q, k, v, visible, scale, dropout)
+    shared = q.shape[2] != k.shape[2]
+    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
+    out = scaled_dot_product_attention(q, k, v, visible, dropout, scale=scale, enable_gqa=shared)
+    return out.transpose(1, 2)
 
 
 def sliding_attention(q: Keys, k: Keys, v: Values, window: int, scale: float, dropout: float = 0.0) -> Values:
@@ -179,21 +182,9 @@ def sliding_attention(q: Keys, k: Keys, v: Values, window: int, scale: float, dr
     out = []
     for start in range(keys - queries, keys, window):
         end, first = min(start + window, keys), max(0, start - window + 1)
-        row = torch.arange(start, end, device=q.device)[:, None]
-        column = torch.arange(first, end, device=q.device)
-        visible = (column <= row) & (column > row - window)
         block = q[:, start - (keys - queries) : end - (keys - queries)]
-        out.append(_masked_attention(block, k[:, first:end], v[:, first:end], visible, scale, dropout))
+        out.append(sliding_attention_reference(block, k[:, first:end], v[:, first:end], window, scale, dropout))
     return torch.cat(out, 1)
-
-
-def _masked_attention(
-    q: Keys, k: Keys, v: Values, visible: Bool[Tensor, "query key"], scale: float, dropout: float
-) -> Values:
-    q, k, v = (t.transpose(1, 2) for t in (q, k, v))
-    shared = q.shape[1] != k.shape[1]
-    out = scaled_dot_product_attention(q, k, v, visible, dropout, scale=scale, enable_gqa=shared)
-    return out.transpose(1, 2)
 
 
 def check_arguments(
