@@ -4,26 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timestep_norm_cases import assert_same, make
 
 from megalodon_edu.nn import TimestepNorm
 from megalodon_edu.ops.timestep_norm import TimestepNormState, timestep_norm_parallel, timestep_norm_reference
 
 FACES = (timestep_norm_reference, timestep_norm_parallel)
-
-
-def make(batch=2, time=30, groups=3, width=2):
-    torch.manual_seed(0)
-    channels = groups * width
-    x = 3 + torch.randn(batch, time, channels, dtype=torch.float64)
-    weight, bias = torch.randn(2, channels, dtype=torch.float64)
-    mean, var = torch.randn(batch, groups, dtype=torch.float64), torch.rand(batch, groups, dtype=torch.float64)
-    return x, weight, bias, groups, TimestepNormState(torch.arange(batch) * 5, mean, var)
-
-
-def assert_same(found, expected):
-    torch.testing.assert_close(found[0], expected[0], rtol=1e-9, atol=1e-10)
-    for a, b in zip(found[1], expected[1], strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-10)
 
 
 def test_against_the_definition():
