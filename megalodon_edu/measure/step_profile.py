@@ -14,7 +14,6 @@ names: there a kernel's own name decides, and what the compiler merged is in the
 import argparse
 import os
 import re
-import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +33,7 @@ from megalodon_edu.arguments import require_positive
 from megalodon_edu.measure.device_timing import release
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.measure.json_file import save_json
+from megalodon_edu.measure.timing import median_seconds
 from megalodon_edu.models import Megalodon
 from megalodon_edu.models.compilation import compile_loss
 from megalodon_edu.nn import ComplexEMA, NormalizedAttention
@@ -110,18 +110,17 @@ def step_profile(
     device = batch.device
     step = _step(model, batch, choose_precision(precision, device)[0], way == COMPILED)
     named = (lambda: ExitStack()) if way == COMPILED else (lambda: _names(model))
-    for _ in range(2):
-        step()
-    taken = [_clocked(step, device) for _ in range(repeats)]
+    seconds = median_seconds({way: step}, device, repeats, warmup=2)[way]
     with named(), _quiet(), profile(activities=_activities(device)) as seen:
         for _ in range(steps):
             step()
-        _wait(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
     events = list(seen.events())
     kernels = _kernels(events, steps)
     by_part = _by_name(kernels) if way == COMPILED else _by_part(events, steps, sum(kernels.values()))
     groups = {group: by_part.get(group, 0.0) for group in GROUPS}
-    return StepProfile(way, groups, 1e3 * statistics.median(taken), batch[:, 1:].numel(), kernels)
+    return StepProfile(way, groups, 1e3 * seconds, batch[:, 1:].numel(), kernels)
 
 
 def _step(model: Megalodon, batch: Tensor, dtype: torch.dtype, compiled: bool) -> Step:
@@ -263,19 +262,6 @@ def _own_kernels() -> dict[str, str]:
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:
     return [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-
-
-def _clocked(step: Step, device: torch.device) -> float:
-    _wait(device)
-    start = time.perf_counter()
-    step()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ megalodon_edu/recordings/NAME, with the name that the situation gives it (small_
 """
 
 import json
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,17 +20,17 @@ from megalodon_edu.arguments import require_above_zero
 from megalodon_edu.data import documents
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.measure.json_file import save_json
-from megalodon_edu.training.evaluation import evaluate, quick_look
+from megalodon_edu.studies.text_run import QUICK_BYTES, QUICK_DOCUMENTS, train_watched
+from megalodon_edu.training.evaluation import evaluate
 from megalodon_edu.training.log import LogRow
-from megalodon_edu.training.loop import train
 from megalodon_edu.training.recorded_seeds import save_seed, seed_log, thinned
 from megalodon_edu.training.situation import CPU, KERNELS, Situation, situation
 
-QUICK_DOCUMENTS, QUICK_BYTES = 2, 600
-"""Scored of the validation split in a quick run: so many documents, so many bytes of each."""
-
 CPU_DOCUMENTS, CPU_BYTES = 12, 4096
-"""The same of the run "cpu": the whole split would take ten times as long as the run."""
+"""Scored of the validation split by the run "cpu": so many documents, so many bytes of each.
+
+The whole split would take ten times as long as the run.
+"""
 
 
 def record(
@@ -102,20 +101,9 @@ def _one(chosen: Situation, seed: int, device: torch.device, quick: bool) -> tup
     if chosen.name == CPU and not quick:
         few, most = CPU_DOCUMENTS, CPU_BYTES
     held_out = documents("validation")[:few]
-    model, rows, looking = chosen.model(seed).to(device), [], 0.0
-
-    def look(model: Any) -> float:
-        nonlocal looking
-        before = time.perf_counter()
-        bits = evaluate(model, held_out, QUICK_BYTES).bits_per_byte if quick else quick_look(model, held_out)
-        looking += time.perf_counter() - before
-        return bits
-
-    def keep(row: LogRow) -> None:
-        rows.append(replace(row, seconds=row.seconds - looking))
-
-    with tempfile.TemporaryDirectory() as checkpoints:
-        train(model, chosen.windows(seed), chosen.options, checkpoints, [keep], look, progress_bar=False)
+    model = chosen.model(seed).to(device)
+    rows: list[LogRow] = []
+    train_watched(model, chosen.windows(seed), chosen.options, held_out, rows, QUICK_BYTES if quick else None)
     score = evaluate(model, held_out, most)
     return rows, {
         "bits_per_byte": score.bits_per_byte,

@@ -39,8 +39,6 @@ from megalodon_edu.measure.failed import why_it_failed
 from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import (
     LanguageModel,
-    Megalodon,
-    MegalodonConfig,
     NormTruncation,
     Transformer,
     match_transformer,
@@ -49,6 +47,7 @@ from megalodon_edu.models import (
 )
 from megalodon_edu.studies.context_lines import Line, read_lines, save_lines, summary, table
 from megalodon_edu.studies.context_scoring import receptive_context, window_bits
+from megalodon_edu.studies.quick_model import quick_megalodon
 from megalodon_edu.studies.target_windows import TargetWindows, target_windows
 from megalodon_edu.studies.weights import weights_digest
 from megalodon_edu.training.trained import load_trained
@@ -195,13 +194,8 @@ def record(
 
 
 def _quick_models(device: torch.device) -> list[LanguageModel | None]:
-    torch.manual_seed(0)
-    config = MegalodonConfig(
-        num_layers=2, model_dim=16, num_heads=1, z_dim=8, value_dim=16, ffn_hidden_dim=32, norm_num_groups=4,
-        cema_ndim=2, chunk_size=4,
-    )  # fmt: skip
-    megalodon = Megalodon(config)
-    transformer = Transformer(match_transformer(config, context_size=QUICK_CONTEXT))
+    megalodon = quick_megalodon(chunk_size=4)
+    transformer = Transformer(match_transformer(megalodon.config, context_size=QUICK_CONTEXT))
     return [model.to(device).eval() for model in (megalodon, transformer, with_norm(megalodon, "decay"))]
 
 

@@ -22,8 +22,9 @@ from megalodon_edu.arguments import require_positive
 from megalodon_edu.data import Document, documents
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.measure.json_file import save_json
-from megalodon_edu.models import LanguageModel, Megalodon, MegalodonConfig, Transformer
+from megalodon_edu.models import LanguageModel, Megalodon, Transformer
 from megalodon_edu.studies.passkey import PASSAGE, PROBES, ask, in_one_chunk, least_distance, plant, probe
+from megalodon_edu.studies.quick_model import quick_megalodon
 from megalodon_edu.studies.statistics import mean_interval
 from megalodon_edu.studies.weights import weights_digest
 from megalodon_edu.training.trained import load_trained
@@ -160,16 +161,6 @@ def _text(split: Sequence[Document], title: str) -> bytes:
     raise ValueError(f"book must be one of {', '.join(document.title for document in split)}, got {title!r}")
 
 
-def _untrained() -> Megalodon:
-    torch.manual_seed(0)
-    return Megalodon(
-        MegalodonConfig(
-            num_layers=2, model_dim=16, ffn_hidden_dim=32, num_heads=1, z_dim=8, value_dim=16, cema_ndim=2,
-            chunk_size=128, norm_num_groups=4,
-        )
-    )  # fmt: skip
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ask one model and write the file."""
     parser = argparse.ArgumentParser(description="Ask a trained model for what is hidden in a book.")
@@ -181,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.quick:
         source: dict[str, Any] = {"checkpoint": "untrained", "model": "megalodon", "step": 0}
-        found = passkey_run(_untrained().to(args.device), distances=(0.75, 1.0), trials=2)
+        found = passkey_run(quick_megalodon(chunk_size=128).to(args.device), distances=(0.75, 1.0), trials=2)
     else:
         loaded = load_trained(args.checkpoint, args.device)
         source = {"checkpoint": args.checkpoint, "model": loaded.kind, "step": loaded.state.step}

@@ -35,7 +35,6 @@ from megalodon_edu.measure.failed import why_it_failed
 from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import (
     LanguageModel,
-    Megalodon,
     MegalodonConfig,
     Transformer,
     make_decoder,
@@ -44,6 +43,7 @@ from megalodon_edu.models import (
     transformer_state_bytes,
 )
 from megalodon_edu.models.decoder import Decoder
+from megalodon_edu.studies.quick_model import quick_megalodon
 from megalodon_edu.studies.stream_file import SavedStream, load_stream, save_stream
 from megalodon_edu.studies.text_statistics import grams, text_statistics
 from megalodon_edu.studies.weights import weights_digest
@@ -213,8 +213,8 @@ def record(
     """
     megalodon: LanguageModel
     if quick:
-        total, block, megalodon, source = QUICK_TOTAL, QUICK_BLOCK, _quick_model(device), "untrained"
-        length = QUICK_BLOCK
+        total, block, length = QUICK_TOTAL, QUICK_BLOCK, QUICK_BLOCK
+        megalodon, source = quick_megalodon(chunk_size=16).to(device), "untrained"
     else:
         if not checkpoint:
             raise ValueError("checkpoint must name a trained Megalodon, got none; bookworm ships with the course")
@@ -279,15 +279,6 @@ def _write(
     _, written, said["ended"] = stream(model, options, total, file, seconds, save)
     print(f"{name}: {said['ended']}, {len(written):,} bytes", flush=True)
     return written
-
-
-def _quick_model(device: torch.device) -> Megalodon:
-    torch.manual_seed(0)
-    config = MegalodonConfig(
-        num_layers=2, model_dim=16, num_heads=1, z_dim=8, value_dim=16, ffn_hidden_dim=32, norm_num_groups=4,
-        cema_ndim=2, chunk_size=16,
-    )  # fmt: skip
-    return Megalodon(config).to(device).eval()
 
 
 def _begin(folder: Path, options: StreamOptions, total: int) -> dict[str, Any]:

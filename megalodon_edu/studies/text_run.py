@@ -10,21 +10,19 @@ in the same order, whatever their model.
 """
 
 import argparse
-import csv
 import json
 import math
-import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from megalodon_edu.arguments import require_choice, require_positive
-from megalodon_edu.data import documents
+from megalodon_edu.data import Document, documents
 from megalodon_edu.measure.environment import environment
 from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.models import LanguageModel
@@ -32,9 +30,10 @@ from megalodon_edu.studies.jobs import Job
 from megalodon_edu.training.checkpoint import MODEL_KINDS
 from megalodon_edu.training.diagnosis import NonFiniteError
 from megalodon_edu.training.evaluation import Evaluation, evaluate, quick_look
-from megalodon_edu.training.log import COLUMNS, LogRow
+from megalodon_edu.training.log import LogRow
 from megalodon_edu.training.loop import train
 from megalodon_edu.training.options import TrainingOptions
+from megalodon_edu.training.recorded_seeds import save_seed
 from megalodon_edu.training.window_score import evaluate_windows
 from megalodon_edu.training.windows import RandomWindows, concatenate
 
@@ -114,29 +113,17 @@ def make(run: TextRun, folder: Path, device: torch.device) -> dict[str, Any]:
     )
     model = run.build().to(device)
     rows: list[LogRow] = []
-    looking = 0.0
-
-    def look(model: LanguageModel) -> float:
-        nonlocal looking
-        before = time.perf_counter()
-        bits = evaluate(model, held_out, QUICK_BYTES).bits_per_byte if budget.quick else quick_look(model, held_out)
-        looking += time.perf_counter() - before
-        return bits
-
-    def keep(row: LogRow) -> None:
-        rows.append(replace(row, seconds=row.seconds - looking))
-
+    most = QUICK_BYTES if budget.quick else None
     beginnings = [replace(one, text=one.text[:QUICK_BYTES]) for one in held_out] if budget.quick else held_out
     score: Evaluation | None = None
     halves: Evaluation | None = None
     diverged: str | None = None
-    with tempfile.TemporaryDirectory() as checkpoints:
-        try:
-            train(model, windows, options, checkpoints, [keep], look, progress_bar=False)
-            score = evaluate(model, held_out, QUICK_BYTES if budget.quick else None)
-            halves = evaluate_windows(model, beginnings, budget.length)
-        except NonFiniteError as error:
-            diverged = str(error)
+    try:
+        train_watched(model, windows, options, held_out, rows, most)
+        score = evaluate(model, held_out, most)
+        halves = evaluate_windows(model, beginnings, budget.length)
+    except NonFiniteError as error:
+        diverged = str(error)
     if score is not None and not math.isfinite(score.bits_per_byte):
         score, halves, diverged = None, None, "the score of the trained model is not finite"
     if rows:
@@ -161,6 +148,35 @@ def make(run: TextRun, folder: Path, device: torch.device) -> dict[str, Any]:
     return found
 
 
+def train_watched(
+    model: LanguageModel,
+    windows: RandomWindows,
+    options: TrainingOptions,
+    held_out: Sequence[Document],
+    rows: list[LogRow],
+    most: int | None = None,
+) -> None:
+    """Train the model in place, and append each step's row to `rows`, its seconds without those of the looks.
+
+    most: bytes of every document that a look reads; None: as many as `quick_look`. No checkpoint stays.
+    Errors as `train`; the rows before one are there.
+    """
+    looking = 0.0
+
+    def look(model: LanguageModel) -> float:
+        nonlocal looking
+        before = time.perf_counter()
+        bits = quick_look(model, held_out) if most is None else evaluate(model, held_out, most).bits_per_byte
+        looking += time.perf_counter() - before
+        return bits
+
+    def keep(row: LogRow) -> None:
+        rows.append(replace(row, seconds=row.seconds - looking))
+
+    with tempfile.TemporaryDirectory() as checkpoints:
+        train(model, windows, options, checkpoints, [keep], look, progress_bar=False)
+
+
 def save_log(path: Path, rows: Sequence[LogRow], most: int) -> None:
     """Write at most `most` rows as a training log, each with the mean loss since the one before it.
 
@@ -173,13 +189,7 @@ def save_log(path: Path, rows: Sequence[LogRow], most: int) -> None:
         if number % step == 0 or number == len(rows) or row.validation_bits_per_byte is not None:
             kept.append(replace(row, loss=math.fsum(losses) / len(losses)))
             losses = []
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow(COLUMNS)
-        for row in kept:
-            csv.writer(file).writerow([f"{v:.6g}" if isinstance(v, float) else v for v in astuple(row)])
-    os.replace(partial, path)
+    save_seed(path, kept)
 
 
 def read_runs(folder: Path, runs: Sequence[TextRun]) -> dict[str, dict[str, Any]]:
