@@ -1,8 +1,6 @@
 """The bits of every window as lines of a table, and what they say: means, and paired differences with intervals."""
 
 import csv
-import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from megalodon_edu.studies.bootstrap import RESAMPLES, Interval, block_length, mean_interval
+from megalodon_edu.whole_file import whole_file
 
 
 class Line(NamedTuple):
@@ -77,14 +76,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def save_lines(path: Path, lines: Sequence[Line]) -> None:
     """Write a CSV file. At every moment it is whole, or the one before."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Line._fields)
-    writer.writerows(lines)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Line._fields)
+        writer.writerows(lines)
 
 
 def read_lines(path: Path) -> list[Line]:

@@ -29,7 +29,7 @@ from megalodon_edu.training.situation import CPU, KERNELS, Situation, situation
 CPU_DOCUMENTS, CPU_BYTES = 12, 4096
 """Scored of the validation split by the run "cpu": so many documents, so many bytes of each.
 
-The whole split would take ten times as long as the run.
+The whole split would take longer than the run.
 """
 
 

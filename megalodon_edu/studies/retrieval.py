@@ -14,7 +14,6 @@ count; run.json, the accuracy of each seed, their mean and 95 % interval, and wh
 
 import csv
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +28,7 @@ from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.studies.jobs import Job, JobsReport, run_jobs
 from megalodon_edu.studies.recall_run import MODELS, TASKS, Tally, sizes
 from megalodon_edu.studies.statistics import described
+from megalodon_edu.whole_file import whole_file
 
 LEARNING_RATES = (1e-3, 4e-3)
 SEEDS = (0, 1, 2)
@@ -215,14 +215,11 @@ def accuracies(rows: Iterable[Tally]) -> dict[tuple[Any, ...], float]:
 
 
 def _save_tests(path: Path, found: Mapping[Recall, Mapping[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*Recall._fields, *Tally._fields])
         for run, said in found.items():
             writer.writerows([*run, *row.values()] for row in said["tests"])
-    os.replace(partial, path)
 
 
 def table(about: Mapping[str, Any]) -> str:

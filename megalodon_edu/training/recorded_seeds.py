@@ -6,7 +6,6 @@ the situation, configuration, windows and options of all runs, and in `runs`, by
 
 import csv
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from megalodon_edu.recordings import names, recording
 from megalodon_edu.training.curves import Numbers, training_curve
 from megalodon_edu.training.log import COLUMNS, LogRow, read_log
 from megalodon_edu.training.situation import Situation
+from megalodon_edu.whole_file import whole_file
 
 POINTS = 150
 """Rows of a thinned log, besides those with a look at validation."""
@@ -86,10 +86,7 @@ def thinned(rows: Sequence[LogRow], points: int = POINTS) -> list[LogRow]:
 
 def save_seed(path: Path, rows: Sequence[LogRow]) -> None:
     """Write a log with numbers of six digits. The file is whole, or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as file:
         csv.writer(file).writerow(COLUMNS)
         for row in rows:
             csv.writer(file).writerow([f"{v:.6g}" if isinstance(v, float) else v for v in astuple(row)])
-    os.replace(partial, path)
