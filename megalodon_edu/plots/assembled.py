@@ -13,6 +13,7 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from matplotlib.ticker import EngFormatter, NullLocator
 
 from megalodon_edu.plots import gallery, style
+from megalodon_edu.plots.share_bars import share_bars
 
 Numbers = npt.NDArray[Any]
 STATEFUL, STATELESS, INK = style.ORANGE, style.LIGHT_GREY, "#333333"
@@ -118,20 +119,7 @@ def _arrow(axes: Axes, *corners: tuple[float, float], color: str = INK, linewidt
 def parameter_shares(parts: Mapping[str, Mapping[str, int]]) -> Figure:
     """A bar per model, cut into the shares of its parts; shares of at least 5 % are written into it."""
     figure, axes = style.figure(height=0.9 + 0.42 * len(parts))
-    for row, counts in enumerate(parts.values()):
-        total, left = sum(counts.values()), 0.0
-        for name, count in counts.items():
-            share = 100 * count / total
-            label = name if row == 0 else None
-            axes.barh(row, share, left=left, height=0.68, color=PART_COLORS[name], label=label)
-            if share >= 5:
-                dark = name in ("embedding and head", "CEMA", "norms")
-                color = "white" if dark else "black"
-                axes.text(left + share / 2, row, f"{share:.0f} %", ha="center", va="center", fontsize=9, color=color)
-            left += share
-    axes.set(yticks=range(len(parts)), yticklabels=list(parts), ylim=(len(parts) - 0.5, -0.5), xlim=(0, 100))
-    axes.set(xlabel="share of the parameters, %")
-    axes.grid(visible=False)
+    share_bars(axes, parts, PART_COLORS, ("embedding and head", "CEMA", "norms"), "the parameters")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 

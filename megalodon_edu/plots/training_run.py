@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from megalodon_edu.plots import gallery, style
 from megalodon_edu.plots.end_labels import label_ends
+from megalodon_edu.plots.share_bars import share_bars
 from megalodon_edu.plots.training_band import ROOM, healthy_band
 from megalodon_edu.training.curves import Numbers
 from megalodon_edu.training.recorded_seeds import recorded_seeds
@@ -74,18 +75,6 @@ def schedules(rates: Mapping[str, Numbers]) -> Figure:
 def step_time(profiles: Mapping[str, Mapping[str, float]]) -> Figure:
     """A bar for each profile, cut into the shares of its parts; shares of at least 5 % are written into it."""
     figure, axes = style.figure(width=9, height=1.3 + 0.5 * len(profiles))
-    for row, parts in enumerate(profiles.values()):
-        total, left = sum(parts.values()), 0.0
-        for name, milliseconds in parts.items():
-            share = 100 * milliseconds / total
-            label = name if row == 0 else None
-            axes.barh(row, share, left=left, height=0.68, color=PART_COLOURS[name], label=label)
-            if share >= 5:
-                colour = "white" if name in ("products", "CEMA", "update") else "black"
-                axes.text(left + share / 2, row, f"{share:.0f} %", ha="center", va="center", fontsize=9, color=colour)
-            left += share
-    axes.set(yticks=range(len(profiles)), yticklabels=list(profiles), ylim=(len(profiles) - 0.5, -0.5), xlim=(0, 100))
-    axes.set(xlabel="share of a step's time, %")
-    axes.grid(visible=False)
+    share_bars(axes, profiles, PART_COLOURS, ("products", "CEMA", "update"), "a step's time")
     figure.legend(loc="outside upper center", ncols=len(PART_COLOURS))
     return figure
