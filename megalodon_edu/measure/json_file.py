@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from megalodon_edu.whole_file import whole_file
+from megalodon_edu.training.whole_file import whole_file
 
 
 def save_json(path: Path, value: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from megalodon_edu.studies.bootstrap import RESAMPLES, Interval, block_length, mean_interval
-from megalodon_edu.whole_file import whole_file
+from megalodon_edu.training.whole_file import whole_file
 
 
 class Line(NamedTuple):

@@ -28,7 +28,7 @@ from megalodon_edu.measure.json_file import save_json
 from megalodon_edu.studies.jobs import Job, JobsReport, run_jobs
 from megalodon_edu.studies.recall_run import MODELS, TASKS, Tally, sizes
 from megalodon_edu.studies.statistics import described
-from megalodon_edu.whole_file import whole_file
+from megalodon_edu.training.whole_file import whole_file
 
 LEARNING_RATES = (1e-3, 4e-3)
 SEEDS = (0, 1, 2)

@@ -17,7 +17,7 @@ from megalodon_edu.recordings import names, recording
 from megalodon_edu.training.curves import Numbers, training_curve
 from megalodon_edu.training.log import COLUMNS, LogRow, read_log
 from megalodon_edu.training.situation import Situation
-from megalodon_edu.whole_file import whole_file
+from megalodon_edu.training.whole_file import whole_file
 
 POINTS = 150
 """Rows of a thinned log, besides those with a look at validation."""
