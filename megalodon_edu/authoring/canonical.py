@@ -5,6 +5,7 @@ readable and stored outputs can be compared. `canonicalise` brings a freshly exe
 `problems` says in sentences where a notebook departs from it.
 """
 
+import base64
 import copy
 import re
 from collections import Counter
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from nbformat import NotebookNode
+
+from megalodon_edu.authoring.pictures import reduce_colours
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -44,7 +47,7 @@ WALL_CLOCK = re.compile(
 
 
 def canonicalise(notebook: NotebookNode) -> NotebookNode:
-    """The same notebook in canonical form: metadata of the project only, counts 1..n, outputs without noise."""
+    """The same notebook in canonical form: the project's metadata only, counts 1..n, no noise, pictures made small."""
     notebook = copy.deepcopy(notebook)
     notebook.metadata = NotebookNode(copy.deepcopy(METADATA))
     notebook.nbformat, notebook.nbformat_minor = 4, max(5, notebook.get("nbformat_minor", 5))
@@ -172,4 +175,6 @@ def _canonical_output(output: NotebookNode, count: int) -> NotebookNode:
     for kind in ("image/png", "image/jpeg"):
         if kind in data:
             data[kind] = data[kind].replace("\n", "")
+    if "image/png" in data:
+        data["image/png"] = base64.b64encode(reduce_colours(base64.b64decode(data["image/png"]))).decode()
     return output

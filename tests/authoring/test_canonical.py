@@ -1,9 +1,19 @@
 """What the canonical form removes, and what it complains about."""
 
+import base64
+import io
+
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from megalodon_edu.authoring.canonical import METADATA, WIDGET, canonicalise, problems
+
+
+def stored(picture):
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def printed(text, name="stdout"):
@@ -141,9 +151,11 @@ def test_canonicalise_is_idempotent():
 
 
 def test_a_widget_keeps_its_static_picture_only():
-    widget = shown({WIDGET: {"model_id": "1"}, "image/png": "AA\nAA"}, {"image/png": {"alt": "A falling line."}})
-    clean = canonicalise(notebook(widget))
-    assert clean.cells[1].outputs[0].data == {"image/png": "AAAA"}
+    dot = base64.b64encode(stored(Image.new("RGB", (1, 1)))).decode()
+    data = {WIDGET: {"model_id": "1"}, "image/png": f"{dot[:9]}\n{dot[9:]}\n"}
+    clean = canonicalise(notebook(shown(data, {"image/png": {"alt": "A falling line."}})))
+    assert list(clean.cells[1].outputs[0].data) == ["image/png"]
+    assert "\n" not in clean.cells[1].outputs[0].data["image/png"]
     assert problems(clean) == []
 
 
