@@ -129,6 +129,9 @@ def record(
     found = read_runs(folder, runs)
     about = {
         "study": "ablations",
+        "command": f"megalodon-edu study ablations --seeds {' '.join(map(str, seeds))} --steps {steps} "
+        f"--learning-rate {learning_rate:g} --compile {compile} --out FOLDER",
+        "seed": seeds[0],
         "complete": report.complete,
         "failed": list(report.failed),
         "unfinished": list(report.unfinished),

@@ -151,6 +151,11 @@ def record(
     found = read_runs(folder, runs)
     about = {
         "study": "comparison",
+        "command": f"megalodon-edu study comparison --seeds {' '.join(map(str, seeds))} "
+        f"--rates {' '.join(f'{rate:g}' for rate in rates)} --steps {steps} --sweep-steps {sweep_steps} "
+        f"--compile {compile} --out FOLDER",
+        "seed": seeds[0],
+        "config": {model: config.to_dict() for model, config in configurations(quick).items()},
         "complete": report.complete,
         "failed": list(report.failed),
         "unfinished": list(report.unfinished),

@@ -99,6 +99,9 @@ def record(
     _save_tests(folder / "tests.csv", found)
     about = {
         "study": "retrieval",
+        "command": f"megalodon-edu study retrieval --seeds {' '.join(map(str, seeds))} "
+        f"--learning-rates {' '.join(f'{rate:g}' for rate in learning_rates)} --out FOLDER",
+        "seed": seeds[0],
         "complete": all(report.complete for report in reports),
         "failed": [name for report in reports for name in report.failed],
         "unfinished": [name for report in reports for name in report.unfinished],
