@@ -40,7 +40,7 @@ examples:
   megalodon-edu bench ops
   megalodon-edu bench kernels --no-compile
   megalodon-edu bench errors
-  megalodon-edu bench kernels --out megalodon_edu/recordings/kernels_h100/run.json
+  megalodon-edu bench kernels --out megalodon_edu/recordings/kernels_h200/run.json
   megalodon-edu bench model --shapes full --preset 200M --device cuda --out model_speed.json
 """
 

@@ -72,3 +72,25 @@ def test_the_readme_says_what_the_recording_of_bookworm_says():
     assert f"Megalodon of {about['parameters'] / 1e6:.2f} million parameters" in said
     assert f"for {about['seconds'] / 60:.1f} minutes on one H100" in said and "H100" in about["environment"]["device"]
     assert f"needs {about['validation']['bits_per_byte']:.3f} bits per byte of the validation split" in said
+
+
+def test_the_readme_says_what_the_recording_of_librarian_says():
+    about = recording("librarian").about
+    said = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+    assert f"`librarian` has {about['parameters'] / 1e6:.2f} million" in said
+    assert f"for {about['seconds'] / 60:.0f} minutes on one H200" in said and "H200" in about["environment"]["device"]
+    assert f"windows of {about['windows']['length']} bytes" in said
+    assert f"with the Triton kernels: {about['validation']['bits_per_byte']:.3f} bits per byte" in said
+    assert about["validation"]["complete"] and about["parameters"] <= 16e6
+
+
+def test_the_readme_says_what_the_recording_of_whole_models_says():
+    said = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+    rows = {
+        (row["model"], row["context"]): row["seconds"]
+        for row in recording("model_h200").about["rows"]
+        if row["compiled"] and not row["recompute"]
+    }
+    shares = {context: rows["Megalodon, Triton", context] / rows["Transformer", context] for context in (4096, 32768)}
+    assert "takes as long as a Transformer of that size for 8 × 4096 tokens" in said and 0.95 < shares[4096] < 1.05
+    assert "about a third of its time for 1 × 32,768" in said and 0.3 < shares[32768] < 0.36
