@@ -177,8 +177,9 @@ const plot = (() => {
     dot(mark, { x, y, left, right, top }) {
       const [cx, cy] = [x(mark.x), y(mark.y)];
       const node = svg("g", { class: "mx-dot" }, svg("circle", { cx, cy, r: mark.radius ?? 5, style: `fill:${colour(mark.colour)}` }));
-      if (mark.label && mark.side === "right") {
-        node.append(svg("text", { x: cx + 9, y: cy + 4, "text-anchor": "start", class: "mx-mark-label" }, mark.label));
+      if (mark.label && mark.side) {
+        const [shift, anchor] = mark.side === "right" ? [9, "start"] : [-9, "end"];
+        node.append(svg("text", { x: cx + shift, y: cy + 4, "text-anchor": anchor, class: "mx-mark-label" }, mark.label));
       } else if (mark.label) {
         node.append(placedText(mark.label, cx, Math.max(cy - 10, top + 12), [left, right]));
       }
@@ -374,7 +375,8 @@ const plot = (() => {
 
   // A labelled slider. `step` rounds the value; on a log scale the thumb moves evenly in the logarithm. `description`
   // is the name a screen reader says where the label alone would not tell two sliders apart.
-  function slider({ label, description = label, bounds, scale = "linear", step, get, set, text = number, enabled = () => true, name }) {
+  // `last`: the highest value at present, where the other controls leave a part of the range without meaning.
+  function slider({ label, description = label, bounds, scale = "linear", step, last, get, set, text = number, enabled = () => true, name }) {
     const [low, high] = bounds();
     const positions = step && scale === "linear" ? Math.round((high - low) / step) : SLIDER_STEPS;
     const toValue = (scale === "log" ? logScale : linearScale)([low, high], [0, positions]);
@@ -404,6 +406,7 @@ const plot = (() => {
 
     function draw() {
       const value = get();
+      if (last) input.max = String(Math.round(toValue(last())));
       input.value = String(Math.round(toValue(value)));
       input.disabled = !enabled();
       output.textContent = enabled() ? text(value) : "–";

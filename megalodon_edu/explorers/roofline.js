@@ -85,17 +85,21 @@ const DOMAIN = { x: [3, 500], y: [0.5, 2000] };
 const thousands = (value) => value.toLocaleString("en-US");
 const size = (megabytes) => (megabytes >= 1000 ? `${plot.number(megabytes / 1000)} GB` : `${plot.number(megabytes)} MB`);
 
-// A dot for every rung [x, y, index]; those that stand close together share the label of the first: "1 2".
-function places(points) {
-  const found = points.map(([x, y, index]) => ({ x, y, label: String(index + 1) }));
+// A dot for every rung [x, y, index]; those that stand close together share one label, beside the outermost: "1 2".
+function places(points, side) {
   const near = (a, b) => Math.abs(a.x / b.x - 1) < 0.2 && Math.abs(a.y / b.y - 1) < 0.2;
-  found.forEach((place, index) => {
-    const first = found.slice(0, index).find((other) => other.label && near(other, place));
-    if (!first) return;
-    first.label += ` ${place.label}`;
-    place.label = null;
+  const groups = [];
+  for (const [x, y, index] of points) {
+    const place = { x, y, index };
+    const group = groups.find(([first]) => near(first, place));
+    if (group) group.push(place);
+    else groups.push([place]);
+  }
+  return groups.flatMap((group) => {
+    const label = group.map(({ index }) => index + 1).join(" ");
+    const outermost = group.reduce((a, b) => ((side === "left" ? b.x < a.x : b.x > a.x) ? b : a));
+    return group.map((place) => ({ x: place.x, y: place.y, side, label: place === outermost ? label : null }));
   });
-  return found;
 }
 
 function roofChart(state) {
@@ -122,8 +126,8 @@ function roofChart(state) {
     marks: [
       { kind: "line", name: "tensor", points: roof(tensor), colour: "blue", width: 3 },
       { kind: "line", name: "ordinary", points: roof(device.ordinary), colour: "orange", width: 3, dash: "6 3" },
-      ...places(intensity.map((x, index) => [x, reach[index], index])).map((place) => ({ kind: "dot", ...place, colour: "ink" })),
-      ...places(taken).map((place) => ({ kind: "dot", ...place, colour: "vermilion", radius: 4, side: "right" })),
+      ...places(intensity.map((x, index) => [x, reach[index], index]), "left").map((place) => ({ kind: "dot", ...place, colour: "ink" })),
+      ...places(taken, "right").map((place) => ({ kind: "dot", ...place, colour: "vermilion", radius: 4 })),
     ],
   };
 }

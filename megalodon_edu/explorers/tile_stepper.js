@@ -88,7 +88,7 @@ function matrixChart(state, { lanes, shown, programs }) {
   const [height, width] = [Math.max(rows, ...lanes.map(({ row }) => row + 1)), Math.max(columns, ...lanes.map(({ column }) => column + 1))];
   const of = (exists) => lanes.filter((lane) => lane.exists === exists).map(({ row, column }) => [row, column]);
   return {
-    title: `The matrix: program ${shown} of ${programs.length}`,
+    title: `The matrix: program ${shown}, of 0 to ${programs.length - 1}`,
     label: `${rows} rows and ${columns} columns. Program ${shown} takes ${counted(of(true).length, "number")}; ${counted(of(false).length, "lane")} masked.`,
     legend: KEY,
     axes: {
@@ -116,7 +116,7 @@ function memoryChart(state, { lanes, here }) {
     label: `Places of memory in lines of ${line}. The program touches ${counted(here[3], "sector")}.`,
     legend: [{ label: "sectors that memory must hand out", colour: "orange" }],
     axes: {
-      x: { domain: ends(line), label: "place in the line; a line at each sector’s edge", ticks: ticks(line) },
+      x: { domain: ends(line), label: "place in its line; dotted: the edges of sectors", ticks: ticks(line) },
       y: { domain: ends(height).reverse(), label: "place", ticks: ticks(height, (r) => String(r * line)) },
     },
     marks: [
@@ -184,8 +184,9 @@ function build(state) {
     label: "Program",
     text: () => {
       const { shown, programs } = parts();
-      return `${shown} of ${programs.length}`;
+      return `${shown}, of 0 to ${programs.length - 1}`;
     },
+    last: () => parts().programs.length - 1,
   });
   // From one program to the next, and from the last one back to the first.
   const step = (by) => {

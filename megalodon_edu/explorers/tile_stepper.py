@@ -93,7 +93,7 @@ class TileStepperExplorer(Explorer):
                 left.plot([c], [r], "x", color=style.VERMILION, markersize=6)
         wide, high = max(self.columns, int(column[shown].max()) + 1), max(self.rows, int(row[shown].max()) + 1)
         left.set(xlim=(-0.7, wide - 0.3), ylim=(high - 0.3, -0.7), xlabel="column", ylabel="row")
-        left.set(title=f"Program {shown} of {len(row)}")
+        left.set(title=f"Program {shown}, of 0 to {len(row) - 1}")
         left.set_xticks(range(0, wide, 4))
         left.grid(False)
         stride = self.columns + self.gap
@@ -111,10 +111,11 @@ class TileStepperExplorer(Explorer):
         """The picture in words."""
         values = self.values()
         lanes, masked, asked, sectors = values["here"].tolist()
-        programs = len(values["sectors"])
+        last = len(values["sectors"]) - 1
+        plural = "" if sectors == 1 else "s"
         return (
             f"Left, a matrix of {self.rows} rows and {self.columns} columns with the {lanes} lanes of program "
-            f"{min(self.program, programs - 1)} of {programs}, which goes {self.order}; {masked} of them are masked. "
+            f"{min(self.program, last)}, of 0 to {last}, which goes {self.order}; {masked} of them are masked. "
             f"Right, the same in memory, where rows begin {self.columns + self.gap} places apart: the program asks for "
-            f"{asked} bytes and touches {sectors} sectors of {SECTOR} bytes."
+            f"{asked} bytes and touches {sectors} sector{plural} of {SECTOR} bytes."
         )

@@ -15,7 +15,11 @@ INTENSITIES = (3.0, 500.0)
 NEAR = 0.2
 """Rungs whose places differ by less share one label."""
 
-PROGRAMS = (style.BLUE, style.ORANGE, style.GREEN, style.PINK, style.SKY, style.VERMILION)
+PROGRAMS = (
+    *(style.BLUE, style.ORANGE, style.GREEN, style.PINK, style.SKY, style.VERMILION),
+    *(style.YELLOW, style.GREY),
+)
+"""A colour for each of the eight programs that a rung can have here."""
 
 
 class Owner(NamedTuple):
@@ -49,8 +53,8 @@ def owners(steps: int = 16, channels: int = 8) -> Figure:
         for t in range(steps):
             for channel in range(channels):
                 program = (0 if owner.beside else t // segment * across) + channel // owner.channels
-                colour = PROGRAMS[program % len(PROGRAMS)]
-                axes.add_patch(Rectangle((channel, t), 0.9, 0.9, color=colour, alpha=0.75, linewidth=0))
+                cell = Rectangle((channel, t), 0.9, 0.9, color=PROGRAMS[program], alpha=0.75, linewidth=0)
+                axes.add_patch(cell)
         for first in range(owner.segments if owner.beside else 1):
             frame = Rectangle((-0.08, first * segment - 0.08), owner.channels + 0.06, owner.step + 0.06, fill=False)
             frame.set(linewidth=2.2, edgecolor=style.BLACK)

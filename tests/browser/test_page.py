@@ -2,7 +2,13 @@
 
 import pytest
 
-from megalodon_edu.explorers import DecayMixExplorer, EMAExplorer, MemoryWallExplorer
+from megalodon_edu.explorers import (
+    DecayMixExplorer,
+    EMAExplorer,
+    MemoryWallExplorer,
+    RooflineExplorer,
+    TileStepperExplorer,
+)
 
 DARK = """
 ([where, name, value]) => new Promise((done) => {
@@ -45,3 +51,28 @@ def test_what_logarithmic_axes_cannot_show_is_said(mount):
     assert "no place on logarithmic axes" in page.locator(".mx-sentence").inner_text()
     page.get_by_label("Axes").select_option("linear")
     assert "no place on logarithmic axes" not in page.locator(".mx-sentence").inner_text()
+
+
+def test_the_slider_of_programs_ends_at_the_last_one(mount, saved):
+    page = mount(TileStepperExplorer(rows=2, columns=16, block=8, program=40))
+    slider = page.locator("[data-control=program]")
+    assert (slider.get_attribute("max"), slider.input_value()) == ("3", "3")
+    slider.press("ArrowLeft")
+    assert saved()["program"] == 2
+    page.locator("[data-control=block]").select_option("4")
+    assert slider.get_attribute("max") == "7"
+    assert "program 2, of 0 to 7" in page.locator(".mx-stack").first.inner_text()
+
+
+def test_no_label_of_the_roofline_lies_on_a_dot(mount):
+    page = mount(RooflineExplorer())
+    labels = page.locator(".mx-dot text").all()
+    assert [label.text_content() for label in labels[:3]] == ["1 2 3", "4", "5 6"]
+    dots = [dot.bounding_box() for dot in page.locator(".mx-dot circle").all()]
+    for box in (label.bounding_box() for label in labels):
+        assert not [
+            dot
+            for dot in dots
+            if box["x"] < dot["x"] + dot["width"] / 2 < box["x"] + box["width"]
+            and box["y"] < dot["y"] + dot["height"] / 2 < box["y"] + box["height"]
+        ]

@@ -27,6 +27,12 @@ def test_a_sheet_has_a_colour_for_every_program_and_a_frame_for_what_it_reads():
     assert round(frames["channel tiles"][0].get_width()) == 4 and round(frames["chunks"][0].get_height()) == 4
 
 
+def test_no_two_programs_share_a_colour():
+    naive, _, segments, *_ = roofline.owners().axes
+    assert len(set(colours(naive, 0, 8))) == 8
+    assert len({*colours(segments, 0, 8), *colours(segments, 15, 8)}) == 4
+
+
 def test_the_roof_is_a_slope_and_two_flats():
     tensor, ordinary, best, _ = roofline.roofline(DEVICE, COUNTED, {}, "a title").axes[0].lines
     for line, rate in ((tensor, 600), (ordinary, 40)):
