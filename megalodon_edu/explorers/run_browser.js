@@ -36,16 +36,20 @@ const formulas = {
     return { x: places, median: sorted.map(middle), low: sorted.map((values) => values[0]), high: sorted.map((values) => values[values.length - 1]) };
   },
 
-  curve(run, kind, { constants, against, half_life: halfLife }) {
-    const { steps, bits, [constants.axes[against]]: x } = run[kind];
+  // What the horizontal axis shows: bytes where the seconds of the runs compare nothing.
+  axis: ({ constants, collection, against }) => (constants.collections[collection].timed ? against : "bytes read"),
+
+  curve(run, kind, state) {
+    const { constants, half_life: halfLife } = state;
+    const { steps, bits, [constants.axes[formulas.axis(state)]]: x } = run[kind];
     return { x, y: formulas.smoothed(bits, steps, kind === "training" ? halfLife : 0) };
   },
 
   // What is drawn, before anything is left out at the start: variant by variant, training before validation.
   lines(state) {
-    const { constants, shown, grouped } = state;
+    const { constants, collection, shown, grouped } = state;
     const found = [];
-    for (const variant of Object.keys(constants.variants).filter((name) => shown.includes(name))) {
+    for (const variant of constants.collections[collection].variants.filter((name) => shown.includes(name))) {
       const members = constants.runs.filter((run) => run.variant === variant);
       for (const kind of constants.kinds[state.curve]) {
         const curves = members.map((run) => ({ label: run.label, ...formulas.curve(run, kind, state) })).filter(({ x }) => x.length);
@@ -135,8 +139,11 @@ function ticks([low, high], log, count) {
   return (decades.length > 2 ? decades : plot.linearTicks([low, high], count)).map((value) => [value, short(value)]);
 }
 
+const axis = (state) => formulas.axis(state.all());
+const collectionOf = (state) => state.constants().collections[state.get("collection")];
+
 const look = (state, variant) => {
-  const { colour, dashed } = state.constants().variants[variant];
+  const { colour, dashed } = state.constants().looks[variant];
   return { colour, dash: dashed ? DASH : undefined };
 };
 
@@ -169,7 +176,7 @@ function lossChart(state, { lines, domain, position }, width) {
   const both = state.get("curve") === "both";
   return {
     title: "Loss, in bits per byte",
-    label: `Bits per byte against ${state.get("against")}, ${lines.length} lines, from ${bits(low)} to ${bits(high)}.`,
+    label: `Bits per byte against ${axis(state)}, ${lines.length} lines, from ${bits(low)} to ${bits(high)}.`,
     legend: both
       ? [
           { label: state.get("half_life") ? "training, smoothed" : "training", colour: "ink" },
@@ -178,12 +185,12 @@ function lossChart(state, { lines, domain, position }, width) {
       : [],
     right: named ? Math.max(12, ...entries.map(room)) : 12,
     axes: {
-      x: { domain: [begin, end], label: state.get("against"), scale: logX ? "log" : "linear", ticks: ticks([begin, end], logX, width / 70) },
+      x: { domain: [begin, end], label: axis(state), scale: logX ? "log" : "linear", ticks: ticks([begin, end], logX, width / 70) },
       y: { domain: [low, high], label: "bits per byte", scale: logY ? "log" : "linear", ticks: ticks([low, high], logY, 8) },
     },
     marks: [
       ...drawn,
-      { kind: "rule", name: "place", x: position, colour: "ink", dash: "1 0", label: amount(position, state.get("against")) },
+      { kind: "rule", name: "place", x: position, colour: "ink", dash: "1 0", label: amount(position, axis(state)) },
       ...reads,
       ...(named ? [{ kind: "labels", entries }] : []),
     ],
@@ -192,7 +199,7 @@ function lossChart(state, { lines, domain, position }, width) {
 
 // A box to tick for every variant, with the look of its line: the legend. The last one that is ticked stays so.
 function picker(state) {
-  const variants = Object.keys(state.constants().variants);
+  const variants = Object.keys(state.constants().looks);
   const toggle = (variant, on) => state.set({ shown: variants.filter((name) => (name === variant ? on : state.get("shown").includes(name))) });
   const boxes = variants.map((variant) => {
     const runs = state.constants().runs.filter((run) => run.variant === variant).length;
@@ -207,9 +214,11 @@ function picker(state) {
   });
   const node = plot.html("div", { class: "mx-picker", role: "group", "aria-label": "Runs to show" }, boxes.map((box) => box.node));
   function draw() {
-    const shown = state.get("shown");
+    const here = collectionOf(state).variants;
+    const shown = state.get("shown").filter((name) => here.includes(name));
     boxes.forEach(({ node: label, draw: drawBox, variant }) => {
       drawBox();
+      label.hidden = !here.includes(variant);
       label.querySelector("input").disabled = shown.length === 1 && shown[0] === variant;
     });
   }
@@ -244,7 +253,7 @@ function readTable(state, parts) {
 
 function reading(state, { lines, position }) {
   const kind = state.get("curve") === "training" ? "training" : "validation";
-  const at = ["At ", plot.bold(amount(position, state.get("against")))];
+  const at = ["At ", plot.bold(amount(position, axis(state)))];
   const read = lines.filter((line) => line.kind === kind && line.here).sort((a, b) => a.here[0] - b.here[0]);
   if (!read.length) return [...at, `, no run that is shown has a value of the ${kind} loss.`];
   const [best, ...others] = read;
@@ -254,14 +263,24 @@ function reading(state, { lines, position }) {
 }
 
 function build(state) {
-  const { runs, variants } = state.constants();
+  const { runs, collections } = state.constants();
   const plain = (name, options) => ({ name, get: () => state.get(name), set: (value) => state.set({ [name]: value }), ...options });
   const choice = (name, label) => plot.select(plain(name, { label, choices: () => state.bounds(name) }));
   const bounded = (name, options) => plot.slider(plain(name, { bounds: () => state.bounds(name), ...options }));
   let last = null;
   const parts = () => last ?? (last = formulas.parts(state.all()));
+  // A part that is there only while it has something to say.
+  const sometimes = (part, needed) => ({
+    ...part,
+    draw() {
+      part.draw();
+      part.node.hidden = !needed();
+    },
+  });
+  const collection = sometimes(choice("collection", "Recorded runs"), () => Object.keys(collections).length > 1);
+  const note = sometimes(plot.sentence(() => [collectionOf(state).note]), () => collectionOf(state).note);
   const pick = picker(state);
-  const against = choice("against", "Horizontal axis");
+  const against = sometimes(choice("against", "Horizontal axis"), () => collectionOf(state).timed);
   const curve = choice("curve", "Loss");
   const smooth = bounded("half_life", {
     label: "Smoothing: half-life",
@@ -270,12 +289,12 @@ function build(state) {
     enabled: () => state.get("curve") !== "validation",
   });
   const start = bounded("start", { label: "Leave out the start", text: (value) => `${Math.round(100 * value)} %`, step: 0.01 });
-  const place = bounded("place", { label: "Read at", text: () => amount(parts().position, state.get("against")) });
-  const several = runs.length > Object.keys(variants).length;
+  const place = bounded("place", { label: "Read at", text: () => amount(parts().position, axis(state)) });
+  const several = () => runs.filter(({ variant }) => collectionOf(state).variants.includes(variant)).length > collectionOf(state).variants.length;
   const switches = [
     plot.checkbox(plain("log_x", { label: "horizontal axis logarithmic" })),
     plot.checkbox(plain("log_y", { label: "vertical axis logarithmic" })),
-    ...(several ? [plot.checkbox(plain("grouped", { label: "seeds of a variant as their median and range" }))] : []),
+    sometimes(plot.checkbox(plain("grouped", { label: "seeds of a variant as their median and range" })), several),
   ];
   const pointed = (x) => {
     const share = formulas.place(parts().domain, x, state.get("log_x"));
@@ -294,6 +313,7 @@ function build(state) {
       plot.html(
         "div",
         { class: "mx-controls" },
+        plot.html("div", { class: "mx-span" }, collection.node, note.node),
         plot.html("div", { class: "mx-span" }, pick.node),
         against.node,
         curve.node,
@@ -306,11 +326,11 @@ function build(state) {
       text.node,
       table.node,
     ),
-    parts: [fresh, pick, against, curve, smooth, start, ...switches, place, chart, text, table],
+    parts: [fresh, collection, note, pick, against, curve, smooth, start, ...switches, place, chart, text, table],
   };
 }
 
-const names = ["bounds", "shown", "against", "curve", "half_life", "start", "log_x", "log_y", "grouped", "place"];
+const names = ["bounds", "collection", "shown", "against", "curve", "half_life", "start", "log_x", "log_y", "grouped", "place"];
 const render = (context) => plot.explorer(context, names, build);
 
 export default { render, formulas };

@@ -76,7 +76,36 @@ def test_seeds_have_a_band_only_where_there_are_several(runs, variants, mount):
     page = mount(RunBrowserExplorer(runs, variants, curve="training"))
     bands = page.locator("path.mx-band").evaluate_all("(paths) => paths.map((path) => path.dataset.series)")
     assert bands == ["band-training-fast", "band-training-slow"]
-    assert not mount(RunBrowserExplorer()).get_by_label("seeds of a variant").count()
+    assert not mount(RunBrowserExplorer()).get_by_label("seeds of a variant").is_visible()
+
+
+def test_a_collection_brings_its_own_runs_and_its_note(mount, saved):
+    page = mount(RunBrowserExplorer(against="seconds"))
+    assert rows(page) == ["bookworm", "librarian", "tiny_cpu"]
+    collection, axis = page.get_by_label("Recorded runs"), page.locator("[data-control=against]")
+    page.get_by_label("bookworm").uncheck()
+    collection.select_option("Megalodon against the Transformer")
+    assert rows(page) == ["Megalodon", "Transformer"] and axis.is_visible()
+    assert page.get_by_label("seeds of a variant").is_visible() and not page.get_by_label("tiny_cpu").is_visible()
+    assert page.get_by_text("3.75 million parameters each").is_visible()
+    page.get_by_label("Transformer (3 runs)").uncheck()
+    assert page.get_by_label("Megalodon (3 runs)").is_disabled()
+    collection.select_option("one part changed at a time")
+    assert not axis.is_visible() and "bytes read" in page.locator("figure svg").last.get_attribute("aria-label")
+    collection.select_option("the course's models")
+    assert rows(page) == ["librarian", "tiny_cpu"] and saved()["collection"] == "the course's models"
+
+
+def test_recorded_collections_are_drawn_as_in_python(mount):
+    for collection in RunBrowserExplorer().bounds["collection"]:
+        case = RunBrowserExplorer(collection=collection, against="seconds", start=0.1)
+        found = mount(case).evaluate(ASK, json.loads(json.dumps(case.settings())))
+        for key, values in case.values().items():
+            np.testing.assert_allclose(found[key], np.ravel(values), rtol=1e-8, atol=1e-10, err_msg=key)
+
+
+def test_runs_of_the_readers_are_no_collection_to_choose(runs, mount):
+    assert not mount(RunBrowserExplorer(runs)).get_by_label("Recorded runs").is_visible()
 
 
 def test_the_mouse_and_the_arrow_keys_read_values(mount, saved):

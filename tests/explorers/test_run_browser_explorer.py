@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from megalodon_edu.explorers import RunBrowserExplorer
-from megalodon_edu.explorers.run_browser import MOST_VARIANTS, POINTS
+from megalodon_edu.explorers.recorded_runs import recorded_runs
+from megalodon_edu.explorers.run_browser import MOST_POINTS, MOST_VARIANTS, POINTS
 from megalodon_edu.recordings import recording
 from megalodon_edu.training.curves import smoothed, training_curve
 from megalodon_edu.training.log import LogRow, read_log
@@ -38,8 +39,51 @@ def test_it_shows_recorded_runs_smoothed():
 
 def test_a_page_stays_small():
     constants = RunBrowserExplorer().constants
-    assert all(len(run[kind]["bits"]) <= 400 for run in constants["runs"] for kind in ("training", "validation"))
-    assert len(json.dumps(constants)) < 15_000 * len(constants["runs"])
+    assert all(len(run[kind]["bits"]) <= POINTS for run in constants["runs"] for kind in ("training", "validation"))
+    for about in constants["collections"].values():
+        runs = [run for run in constants["runs"] if run["variant"] in about["variants"]]
+        assert sum(len(run["training"]["bits"]) for run in runs) <= MOST_POINTS
+    assert len(json.dumps(constants)) < 200_000
+
+
+@pytest.mark.parametrize("collection", recorded_runs())
+def test_a_collection_shows_its_own_variants_and_no_others(collection):
+    explorer = RunBrowserExplorer(collection=collection)
+    variants = list(dict.fromkeys(recorded_runs()[collection].variants.values()))
+    assert list(dict.fromkeys(line.variant for line in explorer.lines())) == variants
+    assert explorer.constants["collections"][collection]["variants"] == variants
+    assert f"for {', '.join(variants)}." in explorer.description()
+
+
+def test_what_is_ticked_in_one_collection_leaves_the_others_alone():
+    explorer = RunBrowserExplorer(curve="training")
+    explorer.shown = [name for name in explorer.shown if name != "Transformer"]
+    assert {line.variant for line in explorer.lines()} == {"bookworm", "librarian", "tiny_cpu"}
+    explorer.collection = "Megalodon against the Transformer"
+    assert [line.variant for line in explorer.lines()] == ["Megalodon"]
+
+
+def test_seconds_are_not_an_axis_where_runs_shared_a_machine():
+    for name, collection in recorded_runs().items():
+        explorer = RunBrowserExplorer(collection=name, against="seconds")
+        assert explorer.axis == ("seconds" if collection.timed else "bytes read")
+        assert f"against {explorer.axis}" in explorer.description()
+        columns = next(run for run in explorer.constants["runs"] if run["label"] in collection.logs)["training"]
+        assert ("seconds" in columns) == collection.timed
+    assert {name for name, one in recorded_runs().items() if not one.timed} == {
+        "one part changed at a time",
+        "learning rates tried",
+    }
+
+
+def test_colours_repeat_only_between_a_solid_and_a_dashed_line():
+    looks = RunBrowserExplorer().constants["looks"]
+    for about in RunBrowserExplorer().constants["collections"].values():
+        assert len({tuple(looks[name].values()) for name in about["variants"]}) == len(about["variants"])
+    rates = [name.split()[1] for name in looks if name.startswith("Megalodon 0")]
+    for rate in rates:
+        ours, theirs = looks[f"Megalodon {rate}"], looks[f"Transformer {rate}"]
+        assert ours == {**theirs, "dashed": False} and theirs["dashed"]
 
 
 def test_a_value_is_read_between_two_points_and_only_where_a_run_is():
