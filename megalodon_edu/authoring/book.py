@@ -28,7 +28,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from megalodon_edu import explorers
-from megalodon_edu.authoring.notebooks import read
+from megalodon_edu.authoring.notebooks import FIRST_LINES, read
 from megalodon_edu.exercises import questions
 from megalodon_edu.explorers.framework import HERE as EXPLORERS
 from megalodon_edu.explorers.framework import Explorer
@@ -47,6 +47,9 @@ EXTENSIONS = [
 ]
 """Those of Jupyter Book that are needed, and ours. One that is left out, for cells run by a server elsewhere, names a
 script of another host in every page."""
+
+START = "index"
+NO_SCRIPT = "This explorer needs JavaScript."
 
 
 class BookFailed(Exception):
@@ -98,13 +101,13 @@ def stage(root: Path, source: Path) -> None:
 def contents(names: list[str]) -> dict[str, object]:
     """The table of contents: the start page, the numbered chapters in order, and what is looked up."""
     chapters = [name for name in names if name[0].isdigit()]
-    if unknown := sorted(set(names) - set(chapters) - {"index", "glossary"}):
+    if unknown := sorted(set(names) - set(chapters) - {START, "glossary"}):
         raise BookFailed(f"{', '.join(unknown)} has no place in the book; give the notebook a chapter's number")
     more = ["explorers", "quiz", "glossary", *(Path(name).stem for name in ALSO.values())]
     parts = {"Chapters": chapters, "More": more}
     return {
         "format": "jb-book",
-        "root": "index",
+        "root": START,
         "parts": [{"caption": part, "chapters": [{"file": file} for file in files]} for part, files in parts.items()],
     }
 
@@ -188,31 +191,67 @@ def _made(place: str, before: list[ast.stmt], last: ast.Expr) -> Explorer:
 def as_page(name: str, notebook: NotebookNode, shown: list[Shown], pictures: Path) -> NotebookNode:
     """The notebook as the book reads it: living explorers, links inside the book, and how to run it.
 
-    The picture that an explorer's cell holds is stored in `pictures`, for browsers without JavaScript.
+    Pictures are stored in `pictures`; of an explorer, that is what browsers without JavaScript show. The lines that
+    install the course on a hosted notebook are left out, and on the start page all code is.
     """
     page = copy.deepcopy(notebook)
     for index, explorer in shown:
         cell = page.cells[index]
-        picture = next((output for output in cell.outputs if "image/png" in output.get("data", {})), None)
-        if picture is None:
+        stored = next(filter(_holds_picture, cell.outputs), None)
+        if stored is None:
             raise BookFailed(f"{name}, cell {index} holds no picture of its explorer; run the notebook and store it")
-        pictures.mkdir(parents=True, exist_ok=True)
-        file = pictures / f"{name}-{index}.png"
-        file.write_bytes(base64.b64decode(picture.data["image/png"]))
-        alt = picture.metadata["image/png"]["alt"]
-        if alt != " ".join(explorer.description().split()):
+        if stored.metadata["image/png"]["alt"] != " ".join(explorer.description().split()):
             raise BookFailed(
                 f"{name}, cell {index} holds the picture of an explorer with other settings or of another version; "
                 "run the notebook and store it, and change nothing in place that the explorer is made from"
             )
-        living = living_html(explorer, f'<img src="_static/pictures/{file.name}" alt="{html.escape(alt)}">')
-        cell.outputs = [nbformat.v4.new_output("display_data", {"text/html": living})]
-    for cell in page.cells:
+        cell.outputs = [_shown_as(living_html(explorer, picture_html(stored, pictures / f"{name}-{index}.png")))]
+    for index, cell in enumerate(page.cells):
         if cell.cell_type == "markdown":
             cell.source = _inside(name, cell.source)
+            continue
+        cell.source = FIRST_LINES.sub("", cell.source)
+        cell.outputs = [
+            _shown_as(picture_html(output, pictures / f"{name}-{index}-{place}.png"))
+            if _holds_picture(output)
+            else output
+            for place, output in enumerate(cell.outputs)
+        ]
+        if name == START:
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-input"]
+    if name == START:
+        page.cells.insert(1, nbformat.v4.new_markdown_cell(welcome()))
     if name[0].isdigit():
         page.cells.insert(1, nbformat.v4.new_markdown_cell(_how_to_run(f"{name}.ipynb", bool(shown))))
     return page
+
+
+def welcome() -> str:
+    """What the start page begins with: an explorer that lives. As Markdown."""
+    words = "One of Megalodon's memories, to play with right here: drag a pole, or select it and use the arrow keys."
+    return "\n".join([words, "", *_raw(living_html(explorers.PolePlaneExplorer(), NO_SCRIPT))])
+
+
+def picture_html(output: NotebookNode, file: Path) -> str:
+    """Store the picture of a cell's output as `file`; the element that shows it, with its words. Raises BookFailed.
+
+    Made here, because MyST-NB takes a picture's size from its output and leaves the words.
+    """
+    about = output.metadata.get("image/png", {})
+    if not about.get("alt"):
+        raise BookFailed(f"the picture {file.stem} has no alt text; show it with plots.style.show")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(base64.b64decode(output.data["image/png"]))
+    size = "".join(f' {side}="{about[side]}"' for side in ("width", "height") if side in about)
+    return f'<img src="_static/pictures/{file.name}" alt="{html.escape(about["alt"])}"{size}>'
+
+
+def _holds_picture(output: NotebookNode) -> bool:
+    return "image/png" in output.get("data", {})
+
+
+def _shown_as(element: str) -> NotebookNode:
+    return nbformat.v4.new_output("display_data", {"text/html": element})
 
 
 def living_html(explorer: Explorer, otherwise: str) -> str:
@@ -237,16 +276,15 @@ def classic_script(explorer: type[Explorer]) -> str:
 def gallery(notebooks: Mapping[str, NotebookNode], shown: Mapping[str, list[Shown]]) -> str:
     """The page with every explorer: in the chapters' order, then those that no chapter shows. As Markdown."""
     lines = ["# Explorers", "", "Every explorer of the course. Move the sliders with the mouse or the arrow keys.", ""]
-    without = "This explorer needs JavaScript."
     missing = dict.fromkeys(explorers.__all__)
     for name, found in shown.items():
         for _, explorer in found:
-            lines += [_heading(name, notebooks[name]), *_raw(living_html(explorer, without))]
+            lines += [_heading(name, notebooks[name]), *_raw(living_html(explorer, NO_SCRIPT))]
             missing.pop(type(explorer).__name__, None)
     if missing:
         lines += ["## Beyond the chapters", ""]
     for name in missing:
-        lines += _raw(living_html(getattr(explorers, name)(), without))
+        lines += _raw(living_html(getattr(explorers, name)(), NO_SCRIPT))
     return "\n".join(lines)
 
 
@@ -273,7 +311,7 @@ def _raw(text: str) -> list[str]:
 
 def shrink_pictures(pages: Path) -> None:
     """Store every PNG of the pages as WebP instead, without loss: about a third of the bytes."""
-    files = [file for folder in ("_images", "_static/pictures") for file in (pages / folder).glob("*.png")]
+    files = list((pages / "_static" / "pictures").glob("*.png"))
     for file in files:
         with Image.open(file) as picture:
             picture.save(file.with_suffix(".webp"), lossless=True, exact=True)

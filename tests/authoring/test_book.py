@@ -11,6 +11,7 @@ from megalodon_edu import explorers
 from megalodon_edu.authoring import book
 from megalodon_edu.authoring.book import BookFailed, Shown
 from megalodon_edu.explorers import EMAExplorer, MemoryWallExplorer, RunBrowserExplorer
+from megalodon_edu.project import first_lines
 from megalodon_edu.recordings import recording
 
 IMPORT = "from megalodon_edu.explorers import EMAExplorer, MemoryWallExplorer"
@@ -88,6 +89,30 @@ def test_links_lead_to_pages_of_the_book_or_are_refused(tmp_path):
     assert page.cells[0].source.endswith("[log](kernels.md#floors), [next](02_more.ipynb)")
     with pytest.raises(BookFailed, match=r"01_averages links to \.\./LICENSE, which is no page"):
         book.as_page("01_averages", notebook(title="[licence](../LICENSE)"), [], tmp_path)
+
+
+def test_a_picture_keeps_its_words_and_its_size_and_one_without_words_is_an_error(tmp_path):
+    output = new_output("display_data", {"image/png": base64.b64encode(b"curve").decode()})
+    stored = notebook("plot()")
+    stored.cells[1].outputs = [output]
+    with pytest.raises(BookFailed, match="the picture 01_averages-1-0 has no alt text"):
+        book.as_page("01_averages", stored, [], tmp_path)
+    output.metadata = {"image/png": {"alt": 'One "line" < 1', "width": 30, "height": 20}}
+    shown = book.as_page("01_averages", stored, [], tmp_path).cells[2].outputs[0].data["text/html"]
+    assert shown == (
+        '<img src="_static/pictures/01_averages-1-0.png" alt="One &quot;line&quot; &lt; 1" width="30" height="20">'
+    )
+    assert (tmp_path / "01_averages-1-0.png").read_bytes() == b"curve"
+
+
+def test_a_page_shows_no_installation_and_the_start_page_no_code(tmp_path):
+    stored = notebook(f"{first_lines()}\nimport math", "x = 1")
+    page = book.as_page("01_averages", stored, [], tmp_path)
+    assert [cell.source for cell in page.cells[2:]] == ["import math", "x = 1"]
+    assert not any("tags" in cell.metadata for cell in page.cells[2:])
+    start = book.as_page("index", stored, [], tmp_path)
+    assert all("remove-input" in cell.metadata.tags for cell in start.cells[2:])
+    assert 'data-explorer="PolePlaneExplorer"' in start.cells[1].source
 
 
 def test_no_text_in_a_state_can_end_its_script():
