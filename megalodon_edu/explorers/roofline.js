@@ -85,7 +85,7 @@ const DOMAIN = { x: [3, 500], y: [0.5, 2000] };
 const thousands = (value) => value.toLocaleString("en-US");
 const size = (megabytes) => (megabytes >= 1000 ? `${plot.number(megabytes / 1000)} GB` : `${plot.number(megabytes)} MB`);
 
-// A dot for every rung [x, y, index]; those that stand close together share one label, beside the outermost: "1 2".
+// A dot for every rung [x, y, index]; those that stand close together share one label, at the outermost: "1 2".
 function places(points, side) {
   const near = (a, b) => Math.abs(a.x / b.x - 1) < 0.2 && Math.abs(a.y / b.y - 1) < 0.2;
   const groups = [];

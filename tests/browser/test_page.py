@@ -76,3 +76,8 @@ def test_no_label_of_the_roofline_lies_on_a_dot(mount):
             if box["x"] < dot["x"] + dot["width"] / 2 < box["x"] + box["width"]
             and box["y"] < dot["y"] + dot["height"] / 2 < box["y"] + box["height"]
         ]
+
+
+def test_the_table_of_rungs_fits_a_narrow_page(mount):
+    table = mount(RooflineExplorer(), width=700).locator(".mx-table")
+    assert table.evaluate("(table) => table.scrollWidth <= table.parentElement.clientWidth")
