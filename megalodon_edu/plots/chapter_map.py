@@ -32,6 +32,7 @@ CHAPTERS = {
     "10": Chapter("first Triton\nkernels", ("09",), 6, 1),
     "11": Chapter("Triton for\nMegalodon", ("10",), 7, 1),
     "12": Chapter("train a small\nmodel on a GPU", ("11",), 8, 1),
+    "13": Chapter("does each part\nearn its place?", ("12",), 9, 1),
 }
 WIDTH, HEIGHT = 0.8, 0.56
 GROUPS = {"00": style.VERMILION, "01": style.BLUE, "02": style.BLUE, "03": style.BLUE, "08": style.BLACK}
@@ -41,11 +42,11 @@ GROUPS = {"00": style.VERMILION, "01": style.BLUE, "02": style.BLUE, "03": style
     "chapter_map",
     alt="The chapters as boxes, an arrow from each to those that need it. 01 leads to 02 and on to 03; 00, 02 and 04 "
     "lead to 05; 03 and 05 lead to 06; 01 leads to 04 and 04 to 07; 06 and 07 lead to 08, 08 to 09, 09 to 10, "
-    "10 to 11, and 11 to 12. 00 and 01 need nothing.",
+    "10 to 11, 11 to 12, and 12 to 13. 00 and 01 need nothing.",
 )
 def chapter_map() -> Figure:
     """Boxes and arrows, read from left to right."""
-    figure, axes = style.figure(width=13.8, height=3.9)
+    figure, axes = style.figure(width=15.3, height=3.9)
     for number, chapter in CHAPTERS.items():
         for needed in chapter.needs:
             _arrow(axes, CHAPTERS[needed], chapter)
@@ -56,7 +57,7 @@ def chapter_map() -> Figure:
         axes.add_patch(box)
         axes.text(chapter.column, -chapter.row + 0.155, number, ha="center", va="center", weight="bold", zorder=4)
         axes.text(chapter.column, -chapter.row - 0.08, chapter.title, ha="center", va="center", fontsize=8.5, zorder=4)
-    axes.set(xlim=(-0.45, 8.45), ylim=(-2.35, 0.35))
+    axes.set(xlim=(-0.45, 9.45), ylim=(-2.35, 0.35))
     axes.set_axis_off()
     return figure
 
