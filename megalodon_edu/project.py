@@ -1,10 +1,11 @@
 """What the project knows about itself."""
 
+import re
 from urllib.parse import quote
 
 # The public address of the repository, for example "https://github.com/owner/megalodon-edu".
 # While it is empty, links that need it (Colab, Binder) are hidden, and on Colab the first cell takes an uploaded wheel.
-# After a change, `megalodon-edu notebooks address` brings the notebooks up to date.
+# After a change, `megalodon-edu notebooks address` brings the notebooks and README.md up to date.
 PROJECT_URL = ""
 
 
@@ -20,6 +21,19 @@ def launch_links(notebook: str, address: str = PROJECT_URL) -> str:
     colab = f"https://colab.research.google.com/github/{place}/blob/main/{path}"
     binder = f"https://mybinder.org/v2/gh/{place}/main?urlpath=lab/tree/{path}"
     return f"[Colab]({colab}), [Binder]({binder})"
+
+
+def with_launch_links(text: str, address: str = PROJECT_URL) -> str:
+    """Return a Markdown text in which `launch_links` stand after every link to a notebook, in the place of older ones.
+
+    Raises ValueError as `launch_links` does.
+    """
+
+    def both(match: re.Match[str]) -> str:
+        links = launch_links(match[2], address)
+        return f"{match[1]} ({links})" if links else match[1]
+
+    return re.sub(r"(\]\(notebooks/([^)/]+\.ipynb)\))(?: \(\[Colab\]\(\S+\), \[Binder\]\([^)\s]+\)\))?", both, text)
 
 
 def hub_link(hub: str, address: str = PROJECT_URL) -> str:

@@ -24,7 +24,7 @@ import megalodon_edu
 from megalodon_edu import cli
 from megalodon_edu.cli import lab
 from megalodon_edu.cli import test as test_command
-from megalodon_edu.project import PROJECT_URL, first_lines, hub_link, launch_links
+from megalodon_edu.project import PROJECT_URL, first_lines, hub_link, launch_links, with_launch_links
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "megalodon_edu"
@@ -319,7 +319,7 @@ def test_links_that_need_the_public_address_are_shown_when_there_is_one_and_hidd
     assert chapters
     readme = showing[ROOT / "README.md"]
     links = {path.name: launch_links(path.name) for path in chapters}
-    assert [name for name, line in links.items() if line not in readme] == []  # add them to README.md's chapters
+    assert [name for name, line in links.items() if line not in readme] == []  # call `megalodon-edu notebooks address`
     allowed = set(hosts.findall(" ".join(links.values())))
     assert [link for text in showing.values() for link in hosts.findall(text) if link not in allowed] == []
     assert bool(allowed) is bool(PROJECT_URL)
@@ -354,6 +354,18 @@ def test_launch_links_need_an_address_where_the_services_look():
             ValueError, match=f"address must be https://github.com/OWNER/NAME or empty, got '{address}'"
         ):
             launch_links("01.ipynb", address)
+
+
+def test_launch_links_come_into_a_text_change_and_go_with_the_address():
+    here = "https://github.com/owner/name"
+    text = "| 01 | [EMA](notebooks/01.ipynb) | a (small) model |\nThe [start](notebooks/index.ipynb), [log](a.md)."
+    shown = with_launch_links(text, here)
+    assert f"[EMA](notebooks/01.ipynb) ({launch_links('01.ipynb', here)}) | a (small)" in shown
+    assert shown.count("[Colab]") == shown.count("[Binder]") == 2 and shown.endswith("), [log](a.md).")
+    assert with_launch_links(shown, here) == shown
+    moved = with_launch_links(shown, "https://github.com/other/place")
+    assert moved == shown.replace("owner/name", "other/place")
+    assert with_launch_links(moved, "") == text
 
 
 def test_the_address_of_pytorchs_cpu_index_stands_once():

@@ -8,9 +8,11 @@ from megalodon_edu.authoring.canonical import problems
 from megalodon_edu.authoring.notebooks import CELL_TIMEOUT, NotebookFailed, begin, read, write
 from megalodon_edu.authoring.notebooks import run as run_notebook
 from megalodon_edu.cli import CommandError
+from megalodon_edu.project import with_launch_links
 
 HELP = "for authors: run the chapters' notebooks and store them in canonical form, or check that form"
 FOLDER = Path("notebooks")
+README = Path("README.md")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=["run", "check", "address"],
-        help="run executes and stores; check only reads; address renews the lines that install the course on Colab",
+        help="run executes and stores; check only reads; address renews what depends on PROJECT_URL",
     )
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks; default: all in ./notebooks")
     parser.epilog = f"""\
@@ -27,15 +29,18 @@ Before sending a change:   megalodon-edu notebooks check
 With a new PROJECT_URL:    megalodon-edu notebooks address
 
 run starts a fresh kernel for each notebook, stops at the first cell that fails or takes longer than {CELL_TIMEOUT} s,
-and leaves the file as it was in that case. Canonical form: execution counts 1..n, no paths, times or addresses of one
-machine, at most 4 digits after the decimal point, alt text for every picture. The exit status is 1 if anything is
-left to do.
+and leaves the file as it was in that case. address renews the first cells, which install the course on Colab, and
+without paths the links to Colab and Binder in ./README.md too. Canonical form: execution counts 1..n, no paths, times
+or addresses of one machine, at most 4 digits after the decimal point, alt text for every picture. The exit status is 1
+if anything is left to do.
 """
 
 
 def run(args: argparse.Namespace) -> int:
     """Run or check each notebook; return 1 if any of them failed or is not canonical."""
     status = 0
+    if args.action == "address" and not args.paths and README.is_file():
+        README.write_text(with_launch_links(README.read_text(encoding="utf-8")), encoding="utf-8")
     for path in _notebooks(args.paths):
         start = time.monotonic()
         try:
