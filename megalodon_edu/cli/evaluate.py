@@ -30,7 +30,7 @@ which split:
 
 examples:
   megalodon-edu evaluate
-  megalodon-edu evaluate --checkpoint bookworm      the model that ships with the course
+  megalodon-edu evaluate --checkpoint bookworm      a model that ships with the course; librarian is the other
   megalodon-edu evaluate --max-bytes 10000          a quick look at the beginning of each document
   megalodon-edu evaluate --split test --json        the final model's number, for a program to read
 """

@@ -20,6 +20,8 @@ from megalodon_edu.models import (
     Megalodon,
     Transformer,
     generate,
+    has_decoder,
+    make_decoder,
     megalodon_state_bytes,
     state_bytes,
     transformer_state_bytes,
@@ -44,7 +46,8 @@ choosing:
 examples:
   megalodon-edu generate
   megalodon-edu generate --prompt "CHAPTER I" --max-tokens 2000
-  megalodon-edu generate --checkpoint bookworm            no training needed: this model ships with the course
+  megalodon-edu generate --checkpoint bookworm            no training needed: a model that ships with the course
+  megalodon-edu generate --checkpoint librarian           the larger one: it writes better, and slower
   megalodon-edu generate --prompt-file chapter.txt --max-tokens 2000
   megalodon-edu generate --checkpoint runs/tiny-transformer --temperature 0.6 --seed 3
 """
@@ -107,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
         stream = TextStream(sys.stdout)
         for token in given.tolist():
             stream.write(token)
+        # A decoder's step does less than a call of the model; --backend reference asks for the model's own loop.
+        decoder = make_decoder(model) if has_decoder(model) and args.backend != "reference" else None
         start = time.perf_counter()
         written = generate(
             model,
@@ -117,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
             top_p=args.top_p,
             seed=args.seed,
             on_token=stream.write,
+            decoder=decoder,
         )
         seconds = time.perf_counter() - start
         stream.finish()

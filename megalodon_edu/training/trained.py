@@ -27,9 +27,8 @@ def load_trained(name: str, device: torch.device | str = "cpu", backend: str = "
     try:
         return load_checkpoint(folder, device, backend)
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{error}. Or take a model that ships with the course: --checkpoint {pretrained_names()[0]}"
-        ) from error
+        shipped = " or ".join(f"--checkpoint {name}" for name in pretrained_names())
+        raise FileNotFoundError(f"{error}. Or take a model that ships with the course: {shipped}") from error
 
 
 def _load_recorded(folder: Path, device: torch.device, backend: str) -> Checkpoint:

@@ -42,6 +42,14 @@ def write(folder, *arguments):
     return cli.main(["generate", "--checkpoint", str(folder), *map(str, arguments)])
 
 
+def counted(calls, forward):
+    def call(model, *arguments):
+        calls.append(arguments)
+        return forward(model, *arguments)
+
+    return call
+
+
 def streamed(data):
     out = io.StringIO()
     stream = TextStream(out)
@@ -92,9 +100,26 @@ def test_the_choices_reach_the_sampling(run, capsys, monkeypatch):
 
     monkeypatch.setattr(command, "generate", look)
     write(run, "--prompt", "ab", "--max-tokens", 3, "--temperature", 0.5, "--top-k", 7, "--top-p", 0.9, "--seed", 4)
-    assert given.pop("on_token")
+    assert given.pop("on_token") and given.pop("decoder")
     expected = {"temperature": 0.5, "top_k": 7, "top_p": 0.9, "seed": 4}
     assert given == {**expected, "prompt": [0, 97, 98], "max_tokens": 3}
+
+
+@pytest.mark.parametrize(("backend", "decodes"), [("auto", True), ("torch", True), ("reference", False)])
+def test_a_decoder_writes_unless_the_loop_is_asked_for(run, capsys, monkeypatch, backend, decodes):
+    calls = []
+    monkeypatch.setattr(Megalodon, "forward", counted(calls, Megalodon.forward))
+    write(run, "--prompt", "ab", "--max-tokens", 5, "--backend", backend)
+    assert len(calls) == (1 if decodes else 5)
+    assert "[5 bytes in" in capsys.readouterr().err
+
+
+def test_both_ways_write_the_same_text(run, capsys):
+    texts = []
+    for backend in ("torch", "reference"):
+        write(run, "--prompt", "The whale", "--max-tokens", 20, "--temperature", 0, "--backend", backend)
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
 
 
 def test_ctrl_c_keeps_what_was_written(run, capsys, monkeypatch):
