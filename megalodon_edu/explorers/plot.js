@@ -178,8 +178,9 @@ const plot = (() => {
       const [cx, cy] = [x(mark.x), y(mark.y)];
       const node = svg("g", { class: "mx-dot" }, svg("circle", { cx, cy, r: mark.radius ?? 5, style: `fill:${colour(mark.colour)}` }));
       if (mark.label && mark.side) {
-        const place = mark.side === "right" ? { x: cx + 9, y: cy + 4, "text-anchor": "start" } : { x: cx - 7, y: cy - 4, "text-anchor": "end" };
-        node.append(svg("text", { ...place, class: "mx-mark-label" }, mark.label));
+        const [shift, anchor] = mark.side === "right" ? [9, "start"] : [-9, "end"];
+        const y = cy + 4 - (mark.lift ?? 0);
+        node.append(svg("text", { x: cx + shift, y, "text-anchor": anchor, class: "mx-mark-label" }, mark.label));
       } else if (mark.label) {
         node.append(placedText(mark.label, cx, Math.max(cy - 10, top + 12), [left, right]));
       }

@@ -109,6 +109,9 @@ function roofChart(state) {
   const tensor = precisions[state.get("precision")] === 2 ? device.tensor : device.tensor / 6;
   const steps = Array.from({ length: 61 }, (_, index) => DOMAIN.x[0] * (DOMAIN.x[1] / DOMAIN.x[0]) ** (index / 60));
   const roof = (rate) => steps.map((x) => [x, Math.min(x * device.bytes_per_second, rate) / 1e12]);
+  // Labels stand outside: those of rungs on the slope to its left, those of rungs under a flat roof to the right.
+  const onSlope = (index) => reach[index] * 1e12 > 0.999 * intensity[index] * device.bytes_per_second;
+  const best = (slope) => intensity.flatMap((x, index) => (onSlope(index) === slope ? [[x, reach[index], index]] : []));
   const taken = recorded.flatMap((ms, index) => (ms ? [[intensity[index], operations[index] / ms, index]] : []));
   return {
     title: "Operations a second against operations for each byte",
@@ -126,8 +129,8 @@ function roofChart(state) {
     marks: [
       { kind: "line", name: "tensor", points: roof(tensor), colour: "blue", width: 3 },
       { kind: "line", name: "ordinary", points: roof(device.ordinary), colour: "orange", width: 3, dash: "6 3" },
-      ...places(intensity.map((x, index) => [x, reach[index], index]), "left").map((place) => ({ kind: "dot", ...place, colour: "ink" })),
-      ...places(taken, "right").map((place) => ({ kind: "dot", ...place, colour: "vermilion", radius: 4 })),
+      ...[...places(best(false), "right"), ...places(best(true), "left")].map((place) => ({ kind: "dot", ...place, colour: "ink", lift: 8 })),
+      ...places(taken, "right").map((place) => ({ kind: "dot", ...place, colour: "vermilion", radius: 4, lift: -3 })),
     ],
   };
 }

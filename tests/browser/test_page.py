@@ -64,8 +64,9 @@ def test_the_slider_of_programs_ends_at_the_last_one(mount, saved):
     assert "program 2, of 0 to 7" in page.locator(".mx-stack").first.inner_text()
 
 
-def test_no_label_of_the_roofline_lies_on_a_dot(mount):
-    page = mount(RooflineExplorer())
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_label_of_the_roofline_lies_on_a_dot(width, mount):
+    page = mount(RooflineExplorer(), width)
     labels = page.locator(".mx-dot text").all()
     assert [label.text_content() for label in labels[:3]] == ["1 2 3", "4", "5 6"]
     dots = [dot.bounding_box() for dot in page.locator(".mx-dot circle").all()]
