@@ -5,8 +5,10 @@ import pytest
 from megalodon_edu.explorers import (
     DecayMixExplorer,
     EMAExplorer,
+    MemoryCalculatorExplorer,
     MemoryWallExplorer,
     RooflineExplorer,
+    StreamingStateExplorer,
     TileStepperExplorer,
 )
 
@@ -79,6 +81,17 @@ def test_no_label_of_the_roofline_lies_on_a_dot(width, mount):
         ]
 
 
-def test_the_table_of_rungs_fits_a_narrow_page(mount):
-    table = mount(RooflineExplorer(), width=700).locator(".mx-table")
-    assert table.evaluate("(table) => table.scrollWidth <= table.parentElement.clientWidth")
+TABLES = [
+    RooflineExplorer(),
+    TileStepperExplorer(),
+    MemoryCalculatorExplorer(context=4_000_000),
+    StreamingStateExplorer(),
+]
+
+
+@pytest.mark.parametrize("width", [690, 800, 1280])
+@pytest.mark.parametrize("explorer", TABLES, ids=lambda explorer: type(explorer).__name__)
+def test_tables_fit_their_columns(explorer, width, mount):
+    wide = "(table) => table.scrollWidth - table.parentElement.clientWidth"
+    tables = mount(explorer, width).locator(".mx-table").all()
+    assert tables and max(table.evaluate(wide) for table in tables) <= 0
