@@ -135,8 +135,9 @@ def test_lab_copies_the_notebooks_with_links_that_hold(environment, tmp_path):
     assert mine.read_text() == "my work"
 
 
-def test_the_shipped_model_writes(environment, tmp_path):
-    command = [environment.with_name("megalodon-edu"), "generate", "--checkpoint", "bookworm"]
+@pytest.mark.parametrize("name", ["bookworm", "librarian"])
+def test_a_shipped_model_writes(name, environment, tmp_path):
+    command = [environment.with_name("megalodon-edu"), "generate", "--checkpoint", name]
     assert run([*command, "--prompt", "It was", "--max-tokens", "4"], tmp_path).startswith("It was")
 
 
