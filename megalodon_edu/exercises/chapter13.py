@@ -21,7 +21,7 @@ STUDENT = 2.776  # five values, 95 %
         "The mean of the differences, and their standard deviation s with n - 1: three differences have a mean between "
         "them, so only two of them are free.",
         "The half width is `t * s / math.sqrt(n)`.",
-        "`statistics.stdev` is not imported here; `torch.tensor(d).std()` divides by n - 1 by itself.",
+        "`torch.tensor(d).std()` divides by n - 1 by itself; `np.std(d)` does so only with `ddof=1`.",
     ],
 )
 def paired_interval(answer: Any) -> None:
