@@ -138,14 +138,17 @@ def explorers_in(name: str, notebook: NotebookNode) -> list[Shown]:
 
 
 def needed(before: list[ast.stmt], last: ast.stmt) -> list[ast.stmt]:
-    """Of the statements before the last one, those that bind a name that it needs, directly or through others."""
+    """Of the statements before the last one, those that bind a name that it needs, or store into what has that name.
+
+    Directly or through others. A change by a method, as `append` makes it, is not seen.
+    """
     called: set[str] = set()
     while True:
         found = _names(last)
         wanted, inside, kept = found.used | found.inside | called, set(called), []
         for statement in reversed(before):
             found = _names(statement)
-            if found.bound & wanted:
+            if (found.bound | found.stored_into) & wanted:
                 kept.append(statement)
                 # A loop or a condition may leave what was bound before it: then that is needed too.
                 anew = ast.Import | ast.ImportFrom | ast.Assign | ast.FunctionDef | ast.ClassDef
@@ -157,9 +160,10 @@ def needed(before: list[ast.stmt], last: ast.stmt) -> list[ast.stmt]:
 
 
 class Names(NamedTuple):
-    """The names of the notebook that a statement binds, those that it uses, and those that functions in it use."""
+    """What a statement binds, of what it sets parts, what it uses of before, and what functions in it use, as names."""
 
     bound: set[str]
+    stored_into: set[str]
     used: set[str]
     inside: set[str]
 
@@ -167,13 +171,39 @@ class Names(NamedTuple):
 def _names(statement: ast.stmt) -> Names:
     table = symtable.symtable(ast.unparse(statement), "notebook", "exec")
     bound = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-    used = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
     inside, scopes = set(), table.get_children()
     while scopes:
         scope = scopes.pop()
         inside |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
         scopes += scope.get_children()
-    return Names(bound, used, inside)
+    return Names(bound, _stored_into(statement), _used(statement), inside)
+
+
+def _used(statement: ast.stmt) -> set[str]:
+    """The names that a statement takes from before: not those that a loop gives itself, but `x` of `x += 1`."""
+    if isinstance(statement, ast.For):
+        own = {node.id for node in ast.walk(statement.target) if isinstance(node, ast.Name)}
+        body = set[str]().union(*map(_used, [*statement.body, *statement.orelse]))
+        return _used(ast.Expr(statement.iter)) | (body - own)
+    table = symtable.symtable(ast.unparse(statement), "notebook", "exec")
+    added_to = [node.target for node in ast.walk(statement) if isinstance(node, ast.AugAssign)]
+    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()} | {
+        target.id for target in added_to if isinstance(target, ast.Name)
+    }
+
+
+def _stored_into(statement: ast.stmt) -> set[str]:
+    """The names `x` of assignments such as `x[0] = 1` and `x.a.b = 1`."""
+    names = set()
+    for node in ast.walk(statement):
+        place: ast.expr | None = None
+        if isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            place = node
+        while isinstance(place, ast.Subscript | ast.Attribute):
+            place = place.value
+        if isinstance(place, ast.Name):
+            names.add(place.id)
+    return names
 
 
 def _made(place: str, before: list[ast.stmt], last: ast.Expr) -> Explorer:
@@ -203,7 +233,7 @@ def as_page(name: str, notebook: NotebookNode, shown: list[Shown], pictures: Pat
         if stored.metadata["image/png"]["alt"] != " ".join(explorer.description().split()):
             raise BookFailed(
                 f"{name}, cell {index} holds the picture of an explorer with other settings or of another version; "
-                "run the notebook and store it, and change nothing in place that the explorer is made from"
+                "run the notebook and store it, and change nothing by a method that the explorer is made from"
             )
         cell.outputs = [_shown_as(living_html(explorer, picture_html(stored, pictures / f"{name}-{index}.png")))]
     for index, cell in enumerate(page.cells):

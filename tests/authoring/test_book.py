@@ -49,6 +49,20 @@ def test_what_a_loop_leaves_is_needed_too():
     assert shown.explorer.alpha == pytest.approx(0.1)
 
 
+def test_what_is_stored_into_a_container_is_needed_too():
+    sources = [IMPORT.replace(", MemoryWallExplorer", ""), "given = {}\ngiven['alpha'] = 0.3"]
+    loop = "for name in ('signal',):\n    given[name] = 'two spikes'\nEMAExplorer(**given)"
+    (shown,) = book.explorers_in("01_averages", notebook(*sources, loop))
+    assert (shown.explorer.alpha, shown.explorer.signal) == (0.3, "two spikes")
+
+
+def test_what_a_loop_binds_itself_is_not_needed_and_what_it_adds_to_is():
+    sources = [IMPORT.replace(", MemoryWallExplorer", ""), "for part in (1, 2):\n    raise RuntimeError('a long run')"]
+    sources += ["alpha = 0.1", "for part in (0.2, 0.1):\n    alpha += part"]
+    (shown,) = book.explorers_in("01_averages", notebook(*sources, "EMAExplorer(alpha=alpha)"))
+    assert shown.explorer.alpha == pytest.approx(0.4)
+
+
 def test_an_explorer_that_cannot_be_made_or_is_never_shown_is_an_error():
     with pytest.raises(BookFailed, match="imports EMAExplorer, MemoryWallExplorer and never shows it"):
         book.explorers_in("01_averages", notebook(IMPORT, "EMAExplorer().values()"))
