@@ -104,3 +104,15 @@ def test_the_readme_says_what_the_recording_of_whole_models_says():
     shares = {context: rows["Megalodon, Triton", context] / rows["Transformer", context] for context in (4096, 32768)}
     assert "takes as long as a Transformer of that size for 8 × 4096 tokens" in said and 0.95 < shares[4096] < 1.05
     assert "about a third of its time for 1 × 32,768" in said and 0.3 < shares[32768] < 0.36
+
+
+def test_the_readme_says_what_the_comparison_found():
+    about = recording("comparison").about
+    said = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+    difference, speed = about["megalodon_less_transformer"], about["speed"]
+    assert about["complete"] and len(about["seeds"]) == 3
+    assert f"Transformer of {about['models']['transformer']['parameters'] / 1e6:.2f} million parameters" in said
+    interval = f"95 % interval {-difference['high']:.2f} to {-difference['low']:.2f}"
+    assert f"needs {-difference['mean']:.2f} bits per byte less (three seeds, {interval})" in said
+    share = speed["megalodon"]["compiled"] / speed["transformer"]["compiled"]
+    assert f"reads {share:.2f} times as many bytes a second in training" in said
