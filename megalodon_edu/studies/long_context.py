@@ -155,7 +155,7 @@ def record(
         sources, held_out = ("untrained", "untrained", "untrained"), ("validation",)
     else:
         if not checkpoint:
-            raise ValueError("checkpoint must name a trained Megalodon, got none; bookworm ships with the course")
+            raise ValueError("checkpoint must name a trained Megalodon, got none; librarian is one")
         loaded = [load_trained(name, device) if name else None for name in (checkpoint, transformer, fading)]
         assert loaded[0] is not None
         context = context or int(loaded[0].state.windows["length"])

@@ -217,7 +217,7 @@ def record(
         megalodon, source = quick_megalodon(chunk_size=16).to(device), "untrained"
     else:
         if not checkpoint:
-            raise ValueError("checkpoint must name a trained Megalodon, got none; bookworm ships with the course")
+            raise ValueError("checkpoint must name a trained Megalodon, got none; librarian is one")
         loaded = load_trained(checkpoint, device)
         megalodon, source, length = loaded.model, checkpoint, int(loaded.state.windows["length"])
     options = StreamOptions(block, temperature, seed, device.type == "cuda" if compiled is None else compiled)
