@@ -4,10 +4,12 @@ import argparse
 import time
 from pathlib import Path
 
+from megalodon_edu.arguments import require_above_zero
 from megalodon_edu.authoring.canonical import problems
 from megalodon_edu.authoring.notebooks import CELL_TIMEOUT, NotebookFailed, begin, read, write
 from megalodon_edu.authoring.notebooks import run as run_notebook
 from megalodon_edu.cli import CommandError
+from megalodon_edu.cli.failures import explained
 from megalodon_edu.project import with_launch_links
 
 HELP = "for authors: run the chapters' notebooks and store them in canonical form, or check that form"
@@ -23,13 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="run executes and stores; check only reads; address renews what depends on PROJECT_URL",
     )
     parser.add_argument("paths", nargs="*", type=Path, help="notebooks; default: all in ./notebooks")
-    parser.epilog = f"""\
+    parser.add_argument("--into", type=Path, help="run: store what was executed in this folder, and not in its place")
+    parser.add_argument(
+        "--cell-seconds", type=float, default=CELL_TIMEOUT, help=f"run: limit for a cell [{CELL_TIMEOUT}]"
+    )
+    parser.epilog = """\
 After editing a chapter:   megalodon-edu notebooks run notebooks/01_exponential_moving_averages.ipynb
 Before sending a change:   megalodon-edu notebooks check
 With a new PROJECT_URL:    megalodon-edu notebooks address
+On a machine with a GPU:   megalodon-edu notebooks run notebooks/12_*.ipynb --into on_a_gpu --cell-seconds 600
 
-run starts a fresh kernel for each notebook, stops at the first cell that fails or takes longer than {CELL_TIMEOUT} s,
-and leaves the file as it was in that case. address renews the first cells, which install the course on Colab, and
+run starts a fresh kernel for each notebook, stops at the first cell that fails or takes longer than --cell-seconds, and
+leaves the file as it was in that case. address renews the first cells, which install the course on Colab, and
 without paths the links to Colab and Binder in ./README.md too. Canonical form: execution counts 1..n, no paths, times
 or addresses of one machine, at most 4 digits after the decimal point, alt text for every picture. The exit status is 1
 if anything is left to do.
@@ -39,12 +46,17 @@ if anything is left to do.
 def run(args: argparse.Namespace) -> int:
     """Run or check each notebook; return 1 if any of them failed or is not canonical."""
     status = 0
+    with explained():
+        require_above_zero("--cell-seconds", args.cell_seconds)
     if args.action == "address" and not args.paths and README.is_file():
         README.write_text(with_launch_links(README.read_text(encoding="utf-8")), encoding="utf-8")
     for path in _notebooks(args.paths):
         start = time.monotonic()
         try:
-            found = run_notebook(path) if args.action == "run" else _read(path, args.action == "address")
+            if args.action == "run":
+                found = run_notebook(path, args.cell_seconds, args.into)
+            else:
+                found = _read(path, args.action == "address")
         except NotebookFailed as error:
             found = [str(error)]
         seconds = f" ({time.monotonic() - start:.1f} s)" if args.action == "run" else ""
