@@ -89,8 +89,7 @@ def block_places(answer: Any) -> None:
 
 
 def _examine_places(answer: Any, count: int, block: int, rows: int = 1000) -> None:
-    draw = generator(1)
-    drawn = [answer(count, block, draw) for _ in range(rows)]
+    drawn = [answer(count, block, generator(10 + row)) for row in range(rows)]
     whole = -(-count // block) * block
     if whole > count and isinstance(drawn[0], Tensor) and drawn[0].shape == (whole,):
         raise Diagnosis(
