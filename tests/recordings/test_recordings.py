@@ -11,6 +11,11 @@ from megalodon_edu.training.options import TrainingOptions
 from megalodon_edu.training.windows import RandomWindows, concatenate
 
 
+def readme():
+    """The words of the README, whatever its lines are."""
+    return " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+
+
 def values(about, name):
     """All values of that name, at any depth."""
     if isinstance(about, dict):
@@ -65,10 +70,10 @@ def test_the_run_on_two_cores_can_be_begun_again():
 
 
 def test_the_score_in_the_readme_is_the_recorded_one():
-    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    said = readme()
     about = recording("tiny_cpu").about
-    assert f"it came to {about['validation']['bits_per_byte']:.3f} bits per byte of the validation split" in readme
-    assert f"for at most {about['options']['max_seconds'] / 60:g} minutes" in readme
+    assert f"it came to {about['validation']['bits_per_byte']:.3f} bits per byte of the validation split" in said
+    assert f"for at most {about['options']['max_seconds'] / 60:g} minutes" in said
 
 
 def test_an_unknown_recording_is_refused():
@@ -78,7 +83,7 @@ def test_an_unknown_recording_is_refused():
 
 def test_the_readme_says_what_the_recording_of_bookworm_says():
     about = recording("bookworm").about
-    said = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+    said = readme()
     assert f"Megalodon of {about['parameters'] / 1e6:.2f} million parameters" in said
     assert f"for {about['seconds'] / 60:.1f} minutes on one H100" in said and "H100" in about["environment"]["device"]
     assert f"needs {about['validation']['bits_per_byte']:.3f} bits per byte of the validation split" in said
@@ -86,7 +91,7 @@ def test_the_readme_says_what_the_recording_of_bookworm_says():
 
 def test_the_readme_says_what_the_recording_of_librarian_says():
     about = recording("librarian").about
-    said = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+    said = readme()
     assert f"`librarian` has {about['parameters'] / 1e6:.2f} million" in said
     assert f"for {about['seconds'] / 60:.0f} minutes on one H200" in said and "H200" in about["environment"]["device"]
     assert f"windows of {about['windows']['length']} bytes" in said
@@ -95,7 +100,7 @@ def test_the_readme_says_what_the_recording_of_librarian_says():
 
 
 def test_the_readme_says_what_the_recording_of_whole_models_says():
-    said = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+    said = readme()
     rows = {
         (row["model"], row["context"]): row["seconds"]
         for row in recording("model_h200").about["rows"]
@@ -108,7 +113,7 @@ def test_the_readme_says_what_the_recording_of_whole_models_says():
 
 def test_the_readme_says_what_the_comparison_found():
     about = recording("comparison").about
-    said = " ".join((Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8").split())
+    said = readme()
     difference, speed = about["megalodon_less_transformer"], about["speed"]
     assert about["complete"] and len(about["seeds"]) == 3
     assert f"Transformer of {about['models']['transformer']['parameters'] / 1e6:.2f} million parameters" in said
