@@ -11,6 +11,7 @@ from megalodon_edu.authoring.notebooks import run as run_notebook
 from megalodon_edu.cli import CommandError
 from megalodon_edu.cli.failures import explained
 from megalodon_edu.project import with_launch_links
+from megalodon_edu.training.whole_file import whole_file
 
 HELP = "for authors: run the chapters' notebooks and store them in canonical form, or check that form"
 FOLDER = Path("notebooks")
@@ -49,7 +50,9 @@ def run(args: argparse.Namespace) -> int:
     with explained():
         require_above_zero("--cell-seconds", args.cell_seconds)
     if args.action == "address" and not args.paths and README.is_file():
-        README.write_text(with_launch_links(README.read_text(encoding="utf-8")), encoding="utf-8")
+        renewed = with_launch_links(README.read_text(encoding="utf-8"))
+        with whole_file(README) as file:
+            file.write(renewed)
     for path in _notebooks(args.paths):
         start = time.monotonic()
         try:
