@@ -132,6 +132,7 @@ def test_the_map_leads_to_every_chapter():
 @pytest.mark.parametrize(
     "path", [path for path in CHAPTERS + PAGES if code_cells(read(path))], ids=lambda path: path.stem
 )
+@pytest.mark.spread
 @pytest.mark.notebook
 @pytest.mark.timeout(240)
 def test_stored_outputs_are_what_the_code_prints(path):

@@ -1,6 +1,7 @@
 """`test`: install what the tests need into .venv, then run ruff, mypy and pytest."""
 
 import argparse
+import os
 import subprocess
 
 from megalodon_edu.cli.setup import ROOT, ensure_environment
@@ -8,6 +9,8 @@ from megalodon_edu.cli.setup import ROOT, ensure_environment
 HELP = "install what the tests need, then run ruff, mypy and pytest"
 EXTRAS = ("lab", "kernels", "book", "test", "dev")
 PASSES_ARGUMENTS_ON = True
+MOST_WORKERS = 4
+"""Each takes up to 3 GB."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = """\
 One file:           megalodon-edu test tests/test_project.py
 Without notebooks:  megalodon-edu test -m "not notebook and not browser"
+In one process:     megalodon-edu test -n 0 --pdb
 
+Test files run side by side, one process for each core and at most 4.
 All three run even if one of them fails; the exit status is that of the first failure.
 """
 
@@ -24,9 +29,12 @@ All three run even if one of them fails; the exit status is that of the first fa
 def run(args: argparse.Namespace) -> int:
     """Install where needed, run the three and return the first exit status that is not 0."""
     python = ensure_environment(ROOT, EXTRAS)
+    workers = min(MOST_WORKERS, os.cpu_count() or 1)
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
+    side_by_side = ["-n", str(workers), "--dist", "loadgroup"]
     status = 0
-    for tool in (["ruff", "check", "."], ["mypy"], ["pytest", *args.rest]):
+    for tool in (["ruff", "check", "."], ["mypy"], ["pytest", *side_by_side, *args.rest]):
         print(f"== {' '.join(tool)}", flush=True)
-        failure = subprocess.run([python, "-m", *tool], cwd=ROOT).returncode
+        failure = subprocess.run([python, "-m", *tool], cwd=ROOT, env=threads | os.environ).returncode
         status = status or failure
     return status

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,29 +13,17 @@ from megalodon_edu.kernels.availability import why_not
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-OF_A_FILE = "test_kernels_in_the_interpreter"
 FILES = sorted(path.name for path in HERE.glob("test_*_kernel.py"))
-
-
-@pytest.fixture(scope="module")
-def interpreted(request):
-    """What became of each selected file: a process of its own for each, as many at once as there are cores."""
-    names = [item.callspec.params["name"] for item in request.session.items if item.originalname == OF_A_FILE]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {name: pool.submit(_in_the_interpreter, name) for name in names}
-
-
-def _in_the_interpreter(name):
-    command = [sys.executable, "-m", "pytest", "-m", "not gpu", "-p", "no:cacheprovider", str(HERE / name)]
-    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="the interpreter comes with the package triton")
 @pytest.mark.skipif(bool(os.environ.get("TRITON_INTERPRET")), reason="this process is the interpreter already")
+@pytest.mark.spread
 @pytest.mark.parametrize("name", FILES)
-def test_kernels_in_the_interpreter(name, interpreted):
-    done = interpreted[name].result()
+def test_kernels_in_the_interpreter(name):
+    command = [sys.executable, "-m", "pytest", "-m", "not gpu", "-p", "no:cacheprovider", str(HERE / name)]
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     if " passed" not in done.stdout:
         pytest.skip(done.stdout.strip().splitlines()[-1])
