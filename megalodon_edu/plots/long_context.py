@@ -1,4 +1,7 @@
-"""What more context is worth: the same bytes scored after fewer and more preceding bytes, a line for every book."""
+"""What more context is worth: the same bytes scored after fewer and more preceding bytes, a line for every book.
+
+And who reads them better: other readers beside one of them, book by book.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -77,6 +80,55 @@ def context_gain(
     figure.supxlabel(f"preceding bytes (T: the training context, {training_context:,} bytes)", fontsize=10)
     for axes, names in zip(panels[0], ends, strict=True):
         label_ends(axes, names)
+    return figure
+
+
+class Gap(NamedTuple):
+    """Bits per byte more than the baseline needs for the same windows: the mean and the ends of its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@style.styled
+def beside_baseline(
+    books: Mapping[str, Mapping[str, Gap]], baseline: str, title: str = "", unit: str = "bits per byte"
+) -> Figure:
+    """Every reader's mean paired difference to a baseline, with its interval: a row of readers for each book.
+
+    books: by title, the gaps by reader; all of the readers in the first book's order. Left of 0 a reader needs fewer
+    bits than the baseline.
+    Raises ValueError if there is no book, the readers of two books differ, or there are none or more than six.
+    """
+    readers = list(next(iter(books.values()), {}))
+    if not 1 <= len(readers) <= len(COLOURS):
+        raise ValueError(f"books must hold books with 1 to {len(COLOURS)} readers, got {len(readers)}")
+    for name, gaps in books.items():
+        if list(gaps) != readers:
+            raise ValueError(f"books[{name!r}] must hold the readers {', '.join(readers)}, got {', '.join(gaps)}")
+    figure, axes = style.figure(width=9, height=0.17 * len(books) * (len(readers) + 1) + 1.4)
+    axes.axvline(0, color=style.BLACK, linewidth=1)
+    for row, gaps in enumerate(books.values()):
+        if row:
+            axes.axhline(row - 0.5, color=style.GREY, linewidth=0.5)
+        for number, (reader, (mean, low, high)) in enumerate(gaps.items()):
+            place = row + (number - (len(readers) - 1) / 2) / (len(readers) + 1)
+            axes.errorbar(
+                [mean],
+                [place],
+                xerr=[[mean - low], [high - mean]],
+                color=COLOURS[number],
+                marker=MARKERS[number],
+                linestyle="none",
+                markersize=5,
+                capsize=3,
+                label=reader if row == 0 else None,
+            )
+    axes.set_yticks(range(len(books)), list(books))
+    axes.set(ylim=(len(books) - 0.5, -0.5), xlabel=f"{unit} more than {baseline} (right: worse)", title=title)
+    axes.grid(False, axis="y")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     return figure
 
 

@@ -99,8 +99,7 @@ def record(
     _save_tests(folder / "tests.csv", found)
     about = {
         "study": "retrieval",
-        "command": f"megalodon-edu study retrieval --seeds {' '.join(map(str, seeds))} "
-        f"--learning-rates {' '.join(f'{rate:g}' for rate in learning_rates)} --out FOLDER",
+        "command": _command(parts, [] if quick else readers, chunk, seeds, learning_rates),
         "seed": seeds[0],
         "complete": all(report.complete for report in reports),
         "failed": [name for report in reports for name in report.failed],
@@ -119,6 +118,26 @@ def record(
     }
     save_json(folder / "run.json", about)
     print(table(about), flush=True)
+
+
+def _command(
+    parts: Sequence[str],
+    readers: Sequence[str],
+    chunk: int | None,
+    seeds: Sequence[int],
+    learning_rates: Sequence[float],
+) -> str:
+    words = ["megalodon-edu study retrieval --out FOLDER"]
+    if len(parts) < len(PARTS):
+        words.append(f"--only {' '.join(parts)}")
+    if parts != [PASSKEY]:
+        words.append(f"--seeds {' '.join(map(str, seeds))}")
+        words.append(f"--learning-rates {' '.join(f'{rate:g}' for rate in learning_rates)}")
+    if readers:
+        words.append(f"--checkpoint {' '.join(Path(name).name for name in readers)}")
+    if chunk is not None:
+        words.append(f"--chunk {chunk}")
+    return " ".join(words)
 
 
 def _recall_job(folder: Path, run: Recall, steps: int, options: Sequence[str]) -> Job:

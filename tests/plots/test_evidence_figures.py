@@ -6,7 +6,7 @@ from matplotlib.colors import to_rgba
 
 from megalodon_edu.plots import style
 from megalodon_edu.plots.ablations import Difference, forest
-from megalodon_edu.plots.long_context import BookLine, context_gain
+from megalodon_edu.plots.long_context import BookLine, Gap, beside_baseline, context_gain
 
 DIFFERENCES = {
     "no attention": Difference(np.array([0.2, 0.22, 0.24]), 0.18, 0.26),
@@ -111,3 +111,34 @@ def test_without_more_context_there_is_one_panel():
 def test_books_that_cannot_be_drawn_are_refused(books, message):
     with pytest.raises(ValueError, match=message):
         context_gain(books, T)
+
+
+BESIDE = {
+    "novel": {"a": Gap(0.1, 0.05, 0.15), "b": Gap(-0.2, -0.3, -0.1)},
+    "play": {"a": Gap(0.0, -0.1, 0.1), "b": Gap(0.3, 0.2, 0.4)},
+}
+
+
+def test_every_reader_stands_beside_the_baseline_in_a_row_of_its_book():
+    figure = beside_baseline(BESIDE, "ours")
+    axes = figure.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["novel", "play"]
+    assert "more than ours" in axes.get_xlabel()
+    drawn = [(bar.lines[0].get_xdata()[0], bar.lines[0].get_ydata()[0]) for bar in axes.containers]
+    gaps = [(row, gap) for row, found in enumerate(BESIDE.values()) for gap in found.values()]
+    for (x, y), bar, (row, gap) in zip(drawn, axes.containers, gaps, strict=True):
+        assert x == gap.mean and abs(y - row) < 0.5
+        np.testing.assert_allclose(bar.lines[2][0].get_segments()[0][:, 0], [gap.low, gap.high])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("books", "message"),
+    [
+        ({}, "with 1 to 6 readers, got 0"),
+        ({**BESIDE, "poem": {"a": Gap(0, 0, 0)}}, r"books\['poem'\] must hold the readers a, b, got a"),
+    ],
+)
+def test_readers_that_cannot_be_drawn_are_refused(books, message):
+    with pytest.raises(ValueError, match=message):
+        beside_baseline(books, "ours")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from megalodon_edu.plots.recall import RecallLine, recall
+from megalodon_edu.plots.recall import GainLine, RecallLine, gains, recall
 from megalodon_edu.plots.streaming import StreamLine, streams
 
 END = np.array([10, 20, 30])
@@ -64,3 +64,36 @@ def test_recall_that_cannot_be_drawn_is_refused(line, message):
 def test_no_model_is_refused():
     with pytest.raises(ValueError, match="models must hold 1 to 4 models, got 0"):
         recall({}, chance=0.1, chunk=4)
+
+
+SAVED = GainLine(np.array([0.5, 2]), np.array([0.4, 0.0]), np.array([0.3, -0.1]), np.array([0.6, 0.1]))
+MORE = SAVED._replace(mean=SAVED.mean + 1, low=SAVED.low + 1, high=SAVED.high + 1)
+
+
+def test_gains_are_drawn_with_their_intervals_and_a_control_is_dotted():
+    figure = gains({"copy": {"ours": SAVED}, "number": {"ours": MORE}}, {"number": {"ours": SAVED}})
+    copy, number = figure.axes
+    assert [len(axes.containers) for axes in (copy, number)] == [1, 2]
+    for bar, line in zip([*copy.containers, *number.containers], (SAVED, MORE, SAVED), strict=True):
+        np.testing.assert_array_equal(bar.lines[0].get_xdata(), line.distances)
+        np.testing.assert_array_equal(bar.lines[0].get_ydata(), line.mean)
+        ends = np.array([segment[:, 1] for segment in bar.lines[2][0].get_segments()])
+        np.testing.assert_allclose(ends, np.array([line.low, line.high]).T, atol=1e-12)
+    assert [bar.lines[0].get_linestyle() for bar in number.containers] == ["-", ":"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours"]
+
+
+@pytest.mark.parametrize(
+    ("panels", "controls", "message"),
+    [
+        ({}, {}, "panels must hold panels with 1 to 4 models, got 0"),
+        ({"a": {"m": SAVED}, "b": {"n": SAVED}}, {}, r"panels\['b'\] must hold the models m, got n"),
+        ({"a": {"m": SAVED}}, {"b": {"m": SAVED}}, "controls must be of the panels a, got b"),
+        ({"a": {"m": SAVED}}, {"a": {}}, r"controls\['a'\] must hold the models m, got none"),
+        ({"a": {"m": SAVED._replace(low=np.zeros(1))}}, {}, r"arrays of one length, got \[2, 2, 1, 2\]"),
+        ({"a": {"m": SAVED._replace(distances=np.array([2, 1]))}}, {}, "distances that rise above 0"),
+    ],
+)
+def test_gains_that_cannot_be_drawn_are_refused(panels, controls, message):
+    with pytest.raises(ValueError, match=message):
+        gains(panels, controls)

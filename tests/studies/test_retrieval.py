@@ -45,6 +45,8 @@ def test_a_quick_study_writes_its_files_and_goes_on_where_it_stopped(tmp_path, m
     assert len(made) == len(set(made)) == 3 * 2 + 3 + 1  # models and rates, then the second seed, and the passkey
     about = json.loads((tmp_path / "run.json").read_text())
     assert about["complete"] and set(about["tasks"]) == {"induction"}
+    words = "--only induction passkey --seeds 0 1 --learning-rates 0.001 0.01"
+    assert about["command"] == f"megalodon-edu study retrieval --out FOLDER {words}"
     for model in MODELS:
         said = about["tasks"]["induction"]["models"][model]
         best = max(said["tried"].values())
@@ -189,3 +191,10 @@ def test_the_table_names_every_model_and_distance(tmp_path, made, capsys):
     assert shown.strip().endswith(table(json.loads((tmp_path / "run.json").read_text())))
     assert all(f"associative-recall, {model}," in shown for model in MODELS)
     assert "64 tokens, 4 asked" in shown and "copy, given," in shown
+
+
+def test_the_command_of_a_study_of_trained_models_names_them():
+    command = retrieval._command(["passkey"], ["runs/one", "librarian"], 1024, (0,), (1e-3,))
+    assert (
+        command == "megalodon-edu study retrieval --out FOLDER --only passkey --checkpoint one librarian --chunk 1024"
+    )
