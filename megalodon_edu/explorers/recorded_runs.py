@@ -16,6 +16,11 @@ from megalodon_edu.training.log import LogRow, read_log
 
 LOOKS = "Validation: quick looks at the beginnings of its texts; the study's scores are of the whole texts."
 SINGLE = ("bookworm", "librarian", "tiny_cpu")
+BESIDE_LIBRARIAN = {
+    "librarian": "librarian's run",
+    "librarian_transformer": "as a Transformer",
+    "librarian_decay": "with statistics that fade",
+}
 
 
 class RunCollection(NamedTuple):
@@ -32,6 +37,7 @@ def recorded_runs() -> dict[str, RunCollection]:
     return {
         "the course's models": _models(),
         "Megalodon against the Transformer": _comparison(),
+        "librarian beside a Transformer": _beside_librarian(),
         "one part changed at a time": _ablations(),
         "learning rates tried": _rates(),
     }
@@ -63,6 +69,18 @@ def _comparison() -> RunCollection:
         f"bytes read at the speed that each model, compiled, had alone on an {about['environment']['device']}. {LOOKS}"
     )
     return RunCollection(timed, variants, note)
+
+
+def _beside_librarian() -> RunCollection:
+    about = {name: recording(name).about for name in BESIDE_LIBRARIAN}
+    sizes = ", ".join(f"{label} {about[name]['parameters'] / 1e6:.2f}" for name, label in BESIDE_LIBRARIAN.items())
+    window = about["librarian"]["windows"]["length"]
+    note = (
+        f"Millions of parameters: {sizes}. One run each, the same windows of {window:,} bytes in the same order, the "
+        f"learning rate Megalodon's. Other work shared a machine with some, so seconds are not shown. {LOOKS}"
+    )
+    logs = {label: read_log(recording(name).folder / "log.csv") for name, label in BESIDE_LIBRARIAN.items()}
+    return RunCollection(logs, {label: label for label in logs}, note, timed=False)
 
 
 def _ablations() -> RunCollection:

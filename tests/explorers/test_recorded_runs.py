@@ -53,3 +53,14 @@ def test_an_ablation_has_the_seeds_that_were_recorded():
     found = {variant: list(RUNS[ABLATIONS].variants.values()).count(variant) for variant in about}
     scored = {name: len(one["bits_per_byte"]["seeds"]) + len(one["diverged"]) for name, one in about.items()}
     assert found == scored
+
+
+def test_the_runs_beside_librarian_end_near_their_scores():
+    beside = RUNS["librarian beside a Transformer"]
+    names = ("librarian", "librarian_transformer", "librarian_decay")
+    for name, (label, rows) in zip(names, beside.logs.items(), strict=True):
+        about = recording(name).about
+        assert f"{label} {about['parameters'] / 1e6:.2f}" in beside.note
+        assert rows[-1].step == about["steps"]
+        looks = [row.validation_bits_per_byte for row in rows if row.validation_bits_per_byte is not None]
+        assert looks[-1] == pytest.approx(about["validation"]["bits_per_byte"], abs=0.1)

@@ -71,6 +71,7 @@ def test_seconds_are_not_an_axis_where_runs_shared_a_machine():
         columns = next(run for run in explorer.constants["runs"] if run["label"] in collection.logs)["training"]
         assert ("seconds" in columns) == collection.timed
     assert {name for name, one in recorded_runs().items() if not one.timed} == {
+        "librarian beside a Transformer",
         "one part changed at a time",
         "learning rates tried",
     }

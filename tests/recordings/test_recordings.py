@@ -96,7 +96,22 @@ def test_the_readme_says_what_the_recording_of_librarian_says():
     assert f"for {about['seconds'] / 60:.0f} minutes on one H200" in said and "H200" in about["environment"]["device"]
     assert f"windows of {about['windows']['length']} bytes" in said
     assert f"with the Triton kernels: {about['validation']['bits_per_byte']:.3f} bits per byte" in said
-    assert about["validation"]["complete"] and about["parameters"] <= 16e6
+    scores = [f"{about[split]['bits_per_byte']:.3f}" for split in ("test", "test-ood")]
+    assert f"and {scores[0]} and {scores[1]} of the splits `test` and `test-ood`" in said
+    assert all(about[split]["complete"] for split in ("validation", "test", "test-ood"))
+    assert about["parameters"] <= 16e6
+
+
+def test_the_runs_beside_librarian_differ_from_it_in_what_their_names_say():
+    about = recording("librarian").about
+    transformer, decay = (recording(f"librarian_{name}").about for name in ("transformer", "decay"))
+    assert transformer["model"] == "transformer" and decay["config"] == {**about["config"], "norm": "decay"}
+    assert abs(transformer["parameters"] / about["parameters"] - 1) < 0.02
+    assert transformer["steps"] == about["steps"] and 0.9 < decay["steps"] / about["steps"] < 0.91
+    for other in (transformer, decay):
+        assert other["windows"] == about["windows"] and other["seconds"] < 480
+        same = ("learning_rate", "warmup_steps", "weight_decay", "betas", "clip", "precision")
+        assert all(other["options"][name] == about["options"][name] for name in same)
 
 
 def test_the_readme_says_what_the_recording_of_whole_models_says():
