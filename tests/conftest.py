@@ -3,6 +3,7 @@
 And the browser that the tests of several folders share.
 """
 
+import gc
 import os
 import shutil
 from importlib.util import find_spec
@@ -11,6 +12,9 @@ import pytest
 
 JUPYTER = find_spec("nbformat") is not None and find_spec("nbclient") is not None
 collect_ignore_glob = [] if JUPYTER else ["authoring/*", "test_notebooks.py"]
+
+ONE_BY_ONE = ("tests/book/", "tests/classroom/")
+"""Folders whose files share what is built once, or look at the machine's processes: one process runs all of them."""
 
 FLAGS = [
     "--no-sandbox",
@@ -41,8 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where files run side by side, keep a file's tests together, for they share fixtures, unless marked `spread`."""
     for item in items:
-        together = item.nodeid if item.get_closest_marker("spread") else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(together))
+        file = item.nodeid.split("::")[0]
+        folder = next(filter(file.startswith, ONE_BY_ONE), file)
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if item.get_closest_marker("spread") else folder))
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported and collected out of the garbage collector's sight: it stays to the end anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

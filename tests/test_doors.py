@@ -101,7 +101,9 @@ def test_the_commands_for_docker_name_targets_that_are_there():
 
 @pytest.mark.parametrize("name", names())
 def test_the_readme_says_on_which_device_a_recording_was_made(name):
-    environment = recording(name).about["environment"]
+    about = recording(name).about
+    parts = [about, *about.get("readers", {}).values()]
+    environment = next(part["environment"] for part in parts if "environment" in part)
     row = re.search(rf"^\| `{name}` \| .* \| (.*) \|$", README, re.MULTILINE)
     assert row, f"add {name} to the table of recordings in README.md"
     device, _, threads = row[1].partition(", ")

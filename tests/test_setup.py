@@ -331,14 +331,17 @@ def test_test_runs_all_three_and_returns_the_first_failure(monkeypatch):
     statuses = {"ruff": 0, "mypy": 3, "pytest": 5}
     ran = []
 
-    def run(command, **_):
+    def run(command, env, **_):
         ran.append(command[2:])
+        assert int(env["OMP_NUM_THREADS"]) >= 1 and env["PATH"]
         return subprocess.CompletedProcess(command, statuses[command[2]])
 
     monkeypatch.setattr(test_command, "ensure_environment", lambda root, extras: "python")
     monkeypatch.setattr(test_command, "subprocess", SimpleNamespace(run=run))
     assert cli.main(["test", "tests/ops", "-k", "causal"]) == 3
-    assert ran == [["ruff", "check", "."], ["mypy"], ["pytest", "tests/ops", "-k", "causal"]]
+    assert ran[:2] == [["ruff", "check", "."], ["mypy"]]
+    assert ran[2][:2] == ["pytest", "-n"] and 1 <= int(ran[2][2]) <= test_command.MOST_WORKERS
+    assert ran[2][3:] == ["--dist", "loadgroup", "tests/ops", "-k", "causal"]
 
 
 def bare_python(*arguments: str) -> subprocess.CompletedProcess:
