@@ -12,12 +12,7 @@ from megalodon_edu.explorers import (
     TileStepperExplorer,
 )
 
-DARK = """
-([where, name, value]) => new Promise((done) => {
-  document[where].setAttribute(name, value);
-  setTimeout(() => done(document.querySelector(".mx").classList.contains("mx-dark")), 100);
-})
-"""
+SET = "([where, name, value]) => document[where].setAttribute(name, value)"
 
 
 @pytest.mark.parametrize(
@@ -32,8 +27,10 @@ DARK = """
 )
 def test_an_explorer_follows_the_theme_of_the_page(where, name, dark, light, mount):
     page = mount(EMAExplorer())
-    assert page.evaluate(DARK, [where, name, dark]) is True
-    assert page.evaluate(DARK, [where, name, light]) is False
+    page.evaluate(SET, [where, name, dark])
+    page.locator(".mx.mx-dark").wait_for()
+    page.evaluate(SET, [where, name, light])
+    page.locator(".mx:not(.mx-dark)").wait_for()
 
 
 def test_the_colour_of_the_text_is_read_again_when_the_explorer_gets_its_place(mount):
