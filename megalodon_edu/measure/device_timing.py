@@ -37,14 +37,14 @@ def median_on_device(
     graph: bool = True,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Timing:
-    """Return the median time of a call after `warmup` calls that do not count, or `repeats` of them if that is fewer.
+    """Return the median time of a call after `warmup` calls that do not count.
 
     graph=True replays it as a CUDA graph where it can be recorded, that is where it never waits for the device.
     graph=False also leaves the cache as it is. On a CPU only the clock is there.
     """
     require_positive("repeats", repeats)
     require_positive("warmup", warmup)
-    for _ in range(min(warmup, repeats)):
+    for _ in range(warmup):
         function()
     if device.type != "cuda":
         return Timing(statistics.median(seconds(function, device, clock) for _ in range(repeats)), CLOCK)

@@ -6,7 +6,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 LOOKS = [(1280, "light"), (390, "dark")]
-PAGES = ["index", "03_complex_ema", "explorers", "quiz", "search"]
+PAGES = ["index", "03_complex_ema", "13_does_each_part_earn_its_place", "explorers", "quiz", "search"]
 
 
 @pytest.mark.parametrize("name", PAGES)

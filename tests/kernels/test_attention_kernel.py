@@ -53,22 +53,22 @@ def assert_close(inputs, chunk, limit=1e-5, truth=chunked_attention_reference, g
         assert error <= limit * size + 1e-6 * b.numel() ** 0.5, f"{name}: {error / size:.2e}"  # a row of 1 has dq = 0
 
 
-@pytest.mark.parametrize("time", [1, 17, CHUNK, 2 * CHUNK + 5])
+@pytest.mark.parametrize("time", [1, 16, 17, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
 def test_against_all_pairs(device, time):
     assert_close(make(device, 2 if time < CHUNK else 1, time, 1 if time > CHUNK else 2, 20, 40), CHUNK)
 
 
-@pytest.mark.parametrize(("time", "held"), [(1, 40), (5, CHUNK - 5), (CHUNK + 30, 33)])
+@pytest.mark.parametrize(("time", "held"), [(1, 1), (1, 40), (5, CHUNK - 5), (9, 40), (CHUNK + 30, 33)])
 def test_with_a_cache(device, time, held):
     assert_close(make(device, 2 if time < CHUNK else 1, time, 1, 20, 40, held), CHUNK)
 
 
-@pytest.mark.parametrize(("heads", "key", "value"), [(1, 4, 1), (3, 16, 16), (1, 33, 70)])
+@pytest.mark.parametrize(("heads", "key", "value"), [(1, 4, 1), (3, 16, 16), (1, 33, 70), (2, 40, 8)])
 def test_any_heads_and_widths(device, heads, key, value):
     assert_close(make(device, 1, 45, heads, key, value, 9), 40)
 
 
-@pytest.mark.parametrize(("time", "held"), [(45, 0), (CHUNK + 3, 9)])
+@pytest.mark.parametrize(("time", "held"), [(1, 0), (45, 0), (CHUNK + 30, 33)])
 def test_with_a_gate(device, time, held):
     inputs = make(device, 1, time, 2, 20, 40, held)
     gate = 3 * torch.randn_like(inputs[2])
@@ -87,7 +87,7 @@ def test_a_gate_that_closes(device, dtype, limit):
     assert_close(inputs, CHUNK, limit, gate=gate)
 
 
-@pytest.mark.parametrize("chunk", [1, 1000])
+@pytest.mark.parametrize("chunk", [1, 2, 1000])
 def test_chunks_of_one_token_and_longer_than_the_sequence(device, chunk):
     assert_close(make(device, 1, 20, 2, 8, 8), chunk)
 

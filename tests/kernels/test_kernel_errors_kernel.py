@@ -7,7 +7,7 @@ from megalodon_edu import kernels
 from megalodon_edu.measure.error_cases import Plan
 from megalodon_edu.measure.kernel_errors import kernel_errors
 
-TINY = Plan(((2, 1, 6), (1, 18, 4)), (1, 36, 2), modes=2, chunk=16, held=3, vocabulary=40)
+TINY = Plan(((2, 1, 8), (1, 20, 6)), (1, 70, 2), modes=2, chunk=16, held=3, vocabulary=40)
 
 
 def test_all_kernels_are_within_their_limits_and_a_wrong_one_is_not(device, monkeypatch):
