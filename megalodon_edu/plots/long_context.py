@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from megalodon_edu.arguments import require_positive
 from megalodon_edu.plots import style
 from megalodon_edu.plots.end_labels import label_ends
+from megalodon_edu.studies.bootstrap import Interval
 from megalodon_edu.training.curves import Numbers
 
 COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.ORANGE, style.PINK, style.SKY)
@@ -83,17 +84,9 @@ def context_gain(
     return figure
 
 
-class Gap(NamedTuple):
-    """Bits per byte more than the baseline needs for the same windows: the mean and the ends of its interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
 @style.styled
 def beside_baseline(
-    books: Mapping[str, Mapping[str, Gap]], baseline: str, title: str = "", unit: str = "bits per byte"
+    books: Mapping[str, Mapping[str, Interval]], baseline: str, title: str = "", unit: str = "bits per byte"
 ) -> Figure:
     """Every reader's mean paired difference to a baseline, with its interval: a row of readers for each book.
 

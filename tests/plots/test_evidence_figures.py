@@ -6,7 +6,8 @@ from matplotlib.colors import to_rgba
 
 from megalodon_edu.plots import style
 from megalodon_edu.plots.ablations import Difference, forest
-from megalodon_edu.plots.long_context import BookLine, Gap, beside_baseline, context_gain
+from megalodon_edu.plots.long_context import BookLine, beside_baseline, context_gain
+from megalodon_edu.studies.bootstrap import Interval
 
 DIFFERENCES = {
     "no attention": Difference(np.array([0.2, 0.22, 0.24]), 0.18, 0.26),
@@ -114,8 +115,8 @@ def test_books_that_cannot_be_drawn_are_refused(books, message):
 
 
 BESIDE = {
-    "novel": {"a": Gap(0.1, 0.05, 0.15), "b": Gap(-0.2, -0.3, -0.1)},
-    "play": {"a": Gap(0.0, -0.1, 0.1), "b": Gap(0.3, 0.2, 0.4)},
+    "novel": {"a": Interval(0.1, 0.05, 0.15), "b": Interval(-0.2, -0.3, -0.1)},
+    "play": {"a": Interval(0.0, -0.1, 0.1), "b": Interval(0.3, 0.2, 0.4)},
 }
 
 
@@ -136,7 +137,7 @@ def test_every_reader_stands_beside_the_baseline_in_a_row_of_its_book():
     ("books", "message"),
     [
         ({}, "with 1 to 6 readers, got 0"),
-        ({**BESIDE, "poem": {"a": Gap(0, 0, 0)}}, r"books\['poem'\] must hold the readers a, b, got a"),
+        ({**BESIDE, "poem": {"a": Interval(0, 0, 0)}}, r"books\['poem'\] must hold the readers a, b, got a"),
     ],
 )
 def test_readers_that_cannot_be_drawn_are_refused(books, message):
