@@ -29,8 +29,9 @@ All three run even if one of them fails; the exit status is that of the first fa
 def run(args: argparse.Namespace) -> int:
     """Install where needed, run the three and return the first exit status that is not 0."""
     python = ensure_environment(ROOT, EXTRAS)
-    workers = min(MOST_WORKERS, os.cpu_count() or 1)
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
+    cores = os.cpu_count() or 1
+    workers = min(MOST_WORKERS, cores)
+    threads = {"OMP_NUM_THREADS": str(cores // workers)}
     side_by_side = ["-n", str(workers), "--dist", "loadgroup"]
     status = 0
     for tool in (["ruff", "check", "."], ["mypy"], ["pytest", *side_by_side, *args.rest]):
