@@ -16,6 +16,12 @@ collect_ignore_glob = [] if JUPYTER else ["authoring/*", "test_notebooks.py"]
 ONE_BY_ONE = ("tests/book/", "tests/classroom/")
 """Folders whose files share what is built once, or look at the machine's processes: one process runs all of them."""
 
+EACH_ALONE = ("tests/test_notebooks.py::test_stored_outputs", "tests/kernels/test_interpreter.py::test_kernels_in")
+"""Long tests that share nothing: any process may run any of them."""
+
+FIRST = (*ONE_BY_ONE, "tests/kernels/test_gpu_compilation.py", *EACH_ALONE)
+"""What takes long begins early, so that no process is left alone with it at the end."""
+
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -37,17 +43,37 @@ def pytest_configure(config: pytest.Config) -> None:
     """Know the marks of missing plugins too."""
     if not config.pluginmanager.hasplugin("timeout"):
         config.addinivalue_line("markers", "timeout(seconds): a limit for one test; needs pytest-timeout")
-    if not config.pluginmanager.hasplugin("xdist"):
-        config.addinivalue_line("markers", "xdist_group(name): tests that one process runs; needs pytest-xdist")
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Where tests run side by side by `--dist loadscope`, a file's tests stay together, for they share fixtures."""
+    if config.getoption("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith(EACH_ALONE) else together(nodeid)
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def together(nodeid: str) -> str:
+    """The file of a test, or the folder whose files one process runs."""
+    return next(filter(nodeid.startswith, ONE_BY_ONE), nodeid.split("::")[0])
+
+
+def place(item: pytest.Item) -> int:
+    """The test's place among those that come `FIRST`; the others stand behind them."""
+    return next((place for place, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where files run side by side, keep a file's tests together, for they share fixtures, unless marked `spread`."""
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        folder = next(filter(file.startswith, ONE_BY_ONE), file)
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if item.get_closest_marker("spread") else folder))
+    """Side by side, what takes long comes first; all processes agree on the order."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:

@@ -102,7 +102,7 @@ def test_the_commands_for_docker_name_targets_that_are_there():
 @pytest.mark.parametrize("name", names())
 def test_the_readme_says_on_which_device_a_recording_was_made(name):
     about = recording(name).about
-    parts = [about, *about.get("readers", {}).values()]
+    parts = [about, *about.get("readers", {}).values(), *about.get("streams", {}).values()]
     environment = next(part["environment"] for part in parts if "environment" in part)
     row = re.search(rf"^\| `{name}` \| .* \| (.*) \|$", README, re.MULTILINE)
     assert row, f"add {name} to the table of recordings in README.md"

@@ -35,7 +35,7 @@ def compare_with_nbval(path, cell_timeout=60):
     """Run one notebook under nbval; returns the exit status and what it printed."""
     command = [sys.executable, "-m", "pytest", str(path), "--nbval", f"--nbval-sanitize-with={SANITIZE}"]
     command += [f"--nbval-cell-timeout={cell_timeout}", "--nbval-current-env", "-p", "no:cacheprovider"]
-    command += ["-o", "addopts=", "-q", "--no-header", "--color=no", "--tb=short"]
+    command += ["-p", "no:hypothesispytest", "-o", "addopts=", "-q", "--no-header", "--color=no", "--tb=short"]
     result = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=200)
     return result.returncode, result.stdout + result.stderr
 
@@ -132,7 +132,6 @@ def test_the_map_leads_to_every_chapter():
 @pytest.mark.parametrize(
     "path", [path for path in CHAPTERS + PAGES if code_cells(read(path))], ids=lambda path: path.stem
 )
-@pytest.mark.spread
 @pytest.mark.notebook
 @pytest.mark.timeout(240)
 def test_stored_outputs_are_what_the_code_prints(path):

@@ -341,7 +341,7 @@ def test_test_runs_all_three_and_returns_the_first_failure(monkeypatch):
     assert cli.main(["test", "tests/ops", "-k", "causal"]) == 3
     assert ran[:2] == [["ruff", "check", "."], ["mypy"]]
     assert ran[2][:2] == ["pytest", "-n"] and 1 <= int(ran[2][2]) <= test_command.MOST_WORKERS
-    assert ran[2][3:] == ["--dist", "loadgroup", "tests/ops", "-k", "causal"]
+    assert ran[2][3:] == ["--dist", "loadscope", "tests/ops", "-k", "causal"]
 
 
 def bare_python(*arguments: str) -> subprocess.CompletedProcess:

@@ -13,17 +13,18 @@ from megalodon_edu.kernels.availability import why_not
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+UNUSED = ["-p", "no:nbval", "-p", "no:hypothesispytest"]
+"""Plugins that take seconds to import."""
 FILES = sorted(path.name for path in HERE.glob("test_*_kernel.py"))
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="the interpreter comes with the package triton")
 @pytest.mark.skipif(bool(os.environ.get("TRITON_INTERPRET")), reason="this process is the interpreter already")
-@pytest.mark.spread
 @pytest.mark.parametrize("name", FILES)
 def test_kernels_in_the_interpreter(name):
-    command = [sys.executable, "-m", "pytest", "-m", "not gpu", "-p", "no:cacheprovider", str(HERE / name)]
+    command = [sys.executable, "-m", "pytest", "-m", "not gpu", "-p", "no:cacheprovider", *UNUSED, str(HERE / name)]
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     if " passed" not in done.stdout:
         pytest.skip(done.stdout.strip().splitlines()[-1])
