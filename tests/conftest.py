@@ -65,7 +65,7 @@ def together(nodeid: str) -> str:
     return next(filter(nodeid.startswith, ONE_BY_ONE), nodeid.split("::")[0])
 
 
-def place(item: pytest.Item) -> int:
+def rank(item: pytest.Item) -> int:
     """The test's place among those that come `FIRST`; the others stand behind them."""
     return next((place for place, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST))
 
@@ -73,7 +73,7 @@ def place(item: pytest.Item) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side, what takes long comes first; all processes agree on the order."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        items.sort(key=place)
+        items.sort(key=rank)
 
 
 def pytest_collection_finish() -> None:
