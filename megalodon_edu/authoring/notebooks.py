@@ -65,17 +65,12 @@ def begin(notebook: NotebookNode) -> None:
         cell.source = f"{first_lines()}\n{FIRST_LINES.sub('', cell.source)}"
 
 
-def run(path: Path, cell_timeout: float = CELL_TIMEOUT, into: Path | None = None) -> list[str]:
-    """Execute a stored notebook and store it again in canonical form; returns what is still not canonical.
-
-    into: a folder for what was executed; the notebook itself then stays as it is.
-    """
+def run(path: Path, cell_timeout: float = CELL_TIMEOUT) -> list[str]:
+    """Execute a stored notebook and store it again in canonical form; returns what is still not canonical."""
     notebook = read(path)
     begin(notebook)
     notebook = execute(notebook, path.parent, cell_timeout)
-    if into is not None:
-        into.mkdir(parents=True, exist_ok=True)
-    write(notebook, path if into is None else into / path.name)
+    write(notebook, path)
     return problems(notebook)
 
 

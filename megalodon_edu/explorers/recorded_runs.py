@@ -103,7 +103,7 @@ def _rates() -> RunCollection:
     }
     chosen = " and ".join(f"{rate:g} for {model.capitalize()}" for model, rate in about["sweep"]["chosen"].items())
     note = (
-        f"Short runs of one seed, {about['sweep']['budget']['steps']} steps each. The rates with the best score at the "
+        f"Runs of one seed, {about['sweep']['budget']['steps']} steps each. The rates with the best score at the "
         f"end were taken for the comparison: {chosen}. Some trained side by side, so seconds are not shown."
     )
     logs = {label: read_log(folder / f"{name}.csv") for name, label in tried.items()}

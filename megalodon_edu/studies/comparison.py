@@ -1,9 +1,9 @@
 """Megalodon against a Transformer with as many parameters: same windows, tokens, head, loss and optimiser.
 
-Each model gets a learning rate of its own. A sweep of short runs (their cosine falls to its end, too) on a seed that is
-used for nothing else scores each rate on the validation split; while the best one is the lowest or the highest tried,
-the sweep goes on by another factor of two, at most `EXTENSIONS` times. Then both models train with several seeds at
-their best rates, both of a seed on the same windows in the same order.
+Each model gets a learning rate of its own. A sweep of runs as long as the others, on a seed that is used for nothing
+else, scores each rate on the validation split (shorter runs favour higher rates); while the best one is the lowest or
+the highest tried, the sweep goes on by another factor of two, at most `EXTENSIONS` times. Then both models train with
+several seeds at their best rates, both of a seed on the same windows in the same order.
 
 Both train on windows of 2048 bytes. The Transformer attends to all of a window; Megalodon to chunks of 512, and beyond
 them it has its states. Scored is the whole validation split, as `training.evaluation` says: Megalodon reads it as a
@@ -40,7 +40,7 @@ SEEDS = (0, 1, 2)
 SWEEP_SEED = 100
 RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 EXTENSIONS = 2
-STEPS, SWEEP_STEPS, SPEED_STEPS = 1000, 300, 200
+STEPS, SPEED_STEPS = 1000, 200
 MODELS = ("megalodon", "transformer")
 WORDS = {"off": "uncompiled", "on": "compiled"}
 
@@ -53,7 +53,7 @@ def configurations(quick: bool = False) -> dict[str, ModelConfig]:
 
 
 def sweep_run(model: str, rate: float, budget: TextBudget, compile: str) -> TextRun:
-    """One short run of the sweep."""
+    """One run of the sweep."""
     config = configurations(budget.quick)[model].to_dict()
     return TextRun(f"sweep-{model}-{rate:g}", model, config, SWEEP_SEED, rate, budget, compile)
 
@@ -99,7 +99,7 @@ def record(
     seeds: Sequence[int] = SEEDS,
     rates: Sequence[float] = RATES,
     steps: int = STEPS,
-    sweep_steps: int = SWEEP_STEPS,
+    sweep_steps: int | None = None,
     compile: str = "off",
     jobs: int = 1,
     seconds: float | None = None,
@@ -107,25 +107,26 @@ def record(
 ) -> None:
     """Make the runs that are missing, the sweep first, and write run.json over those that are there.
 
-    rates: of the sweep; a single one is taken as it is. compile: "on" compiles the training step, "off" does not; see
-    `TrainingOptions`. jobs: processes at once. seconds: limit of this call. quick: tiny models, two steps and a few
-    documents.
+    rates: of the sweep; a single one is taken as it is. sweep_steps: of its runs; None: as many as steps. compile: "on"
+    compiles the training step, "off" does not; see `TrainingOptions`. jobs: processes at once. seconds: limit of this
+    call. quick: tiny models, two steps and a few documents.
 
     Raises ValueError for a folder with runs of other settings, and where every rate of a sweep diverged.
     """
     begin = time.perf_counter()
+    sweep_steps = steps if sweep_steps is None else sweep_steps
     budget = TextBudget(steps, batch=32, length=2048, warmup_steps=min(100, steps), look_every=50)
-    short = replace(budget, steps=sweep_steps, warmup_steps=min(100, sweep_steps), look_every=max(1, sweep_steps // 4))
+    trial = replace(budget, steps=sweep_steps, warmup_steps=min(100, sweep_steps), look_every=max(1, sweep_steps // 4))
     if quick:
         budget = TextBudget(steps=2, batch=2, length=64, warmup_steps=1, look_every=1, quick=True)
-        short = replace(budget, steps=1)
+        trial = replace(budget, steps=1)
 
     def make(runs: list[TextRun], at_once: int = jobs) -> JobsReport:
         read_runs(folder, runs)
         left = None if seconds is None else max(0.1, seconds - (time.perf_counter() - begin))
         return run_jobs([run.job(folder, device) for run in runs], at_once, folder / "logs", left)
 
-    sweeps = {model: [sweep_run(model, rate, short, compile) for rate in sorted(set(rates))] for model in MODELS}
+    sweeps = {model: [sweep_run(model, rate, trial, compile) for rate in sorted(set(rates))] for model in MODELS}
     report = make([run for runs in sweeps.values() for run in runs])
     scores = {model: sweep_scores(folder, runs) for model, runs in sweeps.items()}
     while report.complete:
@@ -133,7 +134,7 @@ def record(
         if not more:
             break
         for model, rate in more.items():
-            sweeps[model].append(sweep_run(model, rate, short, compile))
+            sweeps[model].append(sweep_run(model, rate, trial, compile))
         report = make([sweeps[model][-1] for model in more])
         scores = {model: sweep_scores(folder, runs) for model, runs in sweeps.items()}
     runs: list[TextRun] = []
@@ -162,7 +163,7 @@ def record(
         "seeds": list(seeds),
         "sweep": {
             "seed": SWEEP_SEED,
-            "budget": {**asdict(short), "tokens": short.tokens},
+            "budget": {**asdict(trial), "tokens": trial.tokens},
             "bits_per_byte": {
                 model: {f"{rate:g}": None if score == float("inf") else score for rate, score in sorted(tried.items())}
                 for model, tried in scores.items()
