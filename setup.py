@@ -11,7 +11,7 @@ from setuptools.command.build_py import build_py
 from setuptools.errors import SetupError
 
 ROOT = Path(__file__).resolve().parent
-COURSE = ("notebooks/*.ipynb", "notebooks/LICENSE", "docs/**/*.md")
+COURSE = ("notebooks/*.ipynb", "notebooks/on_a_gpu/*.ipynb", "notebooks/LICENSE", "docs/**/*.md")
 
 
 class BuildWithCourse(build_py):

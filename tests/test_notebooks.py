@@ -12,12 +12,14 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from megalodon_edu.authoring.canonical import code_cells, problems
+from megalodon_edu.authoring.copies import LINK, NOTE, renewed
 from megalodon_edu.authoring.notebooks import read
 from megalodon_edu.project import first_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 PAGES = [ROOT / "notebooks" / f"{name}.ipynb" for name in ("index", "glossary")]
+COPIES = sorted((ROOT / "notebooks" / "on_a_gpu").glob("*.ipynb"))
 SANITIZE = ROOT / "tests" / "nbval_sanitize.cfg"
 CARD = ["What you build", "What you need", "Reading", "Running", "Last verified"]
 SECTIONS = ["Exercises", "Paper and released code", "Where people go wrong", "Recap"]
@@ -25,6 +27,7 @@ MOST_LINES = 25
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 each_notebook = pytest.mark.parametrize("path", CHAPTERS + PAGES, ids=lambda path: path.stem)
+each_copy = pytest.mark.parametrize("path", COPIES, ids=lambda path: path.stem)
 
 
 def tagged(notebook, tag):
@@ -48,6 +51,26 @@ def test_there_are_chapters():
 def test_canonical_form(path):
     found = problems(read(path))
     assert not found, "\n".join(["run `megalodon-edu notebooks run` on it, and mend:", *found])
+
+
+def test_the_chapters_that_train_and_measure_were_run_on_a_gpu():
+    assert [path.name[:2] for path in COPIES] == ["12", "13"]
+
+
+@each_copy
+def test_a_copy_is_canonical_and_its_text_the_chapters(path):
+    kept = read(path)
+    assert problems(kept) == []
+    now = renewed(kept, ROOT / "notebooks" / path.name, path.parent)
+    assert now == kept, "run `megalodon-edu notebooks copies`"
+
+
+@each_copy
+def test_a_copy_says_where_it_ran_and_its_links_hold(path):
+    cells = read(path).cells
+    assert cells[1].id == NOTE and "NVIDIA" in cells[1].source and f"](../{path.name})" in cells[1].source
+    links = [link for cell in cells if cell.cell_type == "markdown" for link in LINK.findall(cell.source)]
+    assert links and [link for link in links if not (path.parent / link.partition("#")[0]).is_file()] == []
 
 
 @pytest.mark.parametrize("path", [path for path in CHAPTERS + PAGES if code_cells(read(path))], ids=lambda p: p.stem)

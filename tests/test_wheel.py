@@ -124,7 +124,8 @@ def test_lab_copies_the_notebooks_with_links_that_hold(environment, tmp_path):
     folder = tmp_path / "megalodon-edu"
     assert str(folder) in said
     chapters = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    assert [path.name for path in sorted((folder / "notebooks").glob("*.ipynb"))] == [path.name for path in chapters]
+    everything = {path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").rglob("*.ipynb")}
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.ipynb")} == everything
     for path in [*folder.rglob("*.ipynb"), *folder.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#\s\"\\]+)", path.read_text(encoding="utf-8")):
             if "://" not in target and not target.startswith("data:") and "." in target:

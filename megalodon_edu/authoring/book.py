@@ -12,6 +12,7 @@ import copy
 import html
 import io
 import json
+import posixpath
 import re
 import shutil
 import subprocess
@@ -37,6 +38,8 @@ from megalodon_edu.project import launch_links
 ALSO = {"docs/kernels.md": "kernels.md"}
 """Pages that are no notebooks: where they lie in the project, and what they are called in the book."""
 
+COPIES = {"on_a_gpu": "on a GPU"}
+"""Folders with chapters that another machine ran, and what follows the chapter's number in the table of contents."""
 
 EXTENSIONS = [
     "myst_nb",
@@ -47,6 +50,8 @@ EXTENSIONS = [
 ]
 """Those of Jupyter Book that are needed, and ours. One that is left out, for cells run by a server elsewhere, names a
 script of another host in every page."""
+
+FILE_LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)#\s]+")
 
 START = "index"
 NO_SCRIPT = "This explorer needs JavaScript."
@@ -85,7 +90,9 @@ def build(root: Path, out: Path) -> None:
 def stage(root: Path, source: Path) -> None:
     """Lay out in `source` what Jupyter Book reads: settings, table of contents, pages, scripts. Raises BookFailed."""
     shutil.copytree(root / "book", source)
-    notebooks = {path.stem: read(path) for path in sorted((root / "notebooks").glob("*.ipynb"))}
+    places = {page_name(path): path for path in notebook_files(root)}
+    notebooks = {name: read(path) for name, path in places.items()}
+    links = {path.relative_to(root).as_posix(): f"{name}.ipynb" for name, path in places.items()} | ALSO
     for place, name in ALSO.items():
         shutil.copy(root / place, source / name)
     (source / "_toc.yml").write_text(json.dumps(contents(list(notebooks))), encoding="utf-8")  # JSON is YAML too
@@ -94,22 +101,51 @@ def stage(root: Path, source: Path) -> None:
     (source / "explorers.md").write_text(gallery(notebooks, shown), encoding="utf-8")
     (source / "quiz.md").write_text(quiz_page(notebooks), encoding="utf-8")
     for name, notebook in notebooks.items():
+        lead_inside(notebook, places[name].relative_to(root).as_posix(), links)
         page = as_page(name, notebook, shown[name], source / "static" / "pictures")
         nbformat.write(page, source / f"{name}.ipynb")
+
+
+def notebook_files(root: Path) -> list[Path]:
+    """The notebooks of the course, then the copies that other machines ran."""
+    return [path for folder in ("", *COPIES) for path in sorted((root / "notebooks" / folder).glob("*.ipynb"))]
+
+
+def page_name(path: Path) -> str:
+    """What a notebook is called in the book, where all pages lie in one folder."""
+    return f"{path.parent.name}_{path.stem}" if path.parent.name in COPIES else path.stem
+
+
+def is_copy(name: str) -> bool:
+    """True for the page of a chapter that another machine ran."""
+    return name.startswith(tuple(f"{folder}_" for folder in COPIES))
 
 
 def contents(names: list[str]) -> dict[str, object]:
     """The table of contents: the start page, the numbered chapters in order, and what is looked up."""
     chapters = [name for name in names if name[0].isdigit()]
-    if unknown := sorted(set(names) - set(chapters) - {START, "glossary"}):
+    copies = {
+        name: f"{name.removeprefix(f'{folder}_').partition('_')[0]} {words}"
+        for folder, words in COPIES.items()
+        for name in names
+        if name.startswith(f"{folder}_")
+    }
+    if unknown := sorted(set(names) - set(chapters) - set(copies) - {START, "glossary"}):
         raise BookFailed(f"{', '.join(unknown)} has no place in the book; give the notebook a chapter's number")
-    more = ["explorers", "quiz", "glossary", *(Path(name).stem for name in ALSO.values())]
+    more = ["explorers", "quiz", "glossary", *(Path(name).stem for name in ALSO.values()), *copies]
     parts = {"Chapters": chapters, "More": more}
     return {
         "format": "jb-book",
         "root": START,
-        "parts": [{"caption": part, "chapters": [{"file": file} for file in files]} for part, files in parts.items()],
+        "parts": [
+            {"caption": part, "chapters": [_entry(file, copies) for file in files]} for part, files in parts.items()
+        ],
     }
+
+
+def _entry(file: str, titles: Mapping[str, str]) -> dict[str, str]:
+    """A page in the table of contents, under its own title or a shorter one."""
+    return {"file": file} | ({"title": titles[file]} if file in titles else {})
 
 
 def explorers_in(name: str, notebook: NotebookNode) -> list[Shown]:
@@ -219,10 +255,11 @@ def _made(place: str, before: list[ast.stmt], last: ast.Expr) -> Explorer:
 
 
 def as_page(name: str, notebook: NotebookNode, shown: list[Shown], pictures: Path) -> NotebookNode:
-    """The notebook as the book reads it: living explorers, links inside the book, and how to run it.
+    """The notebook as the book reads it: living explorers, and how to run it.
 
     Pictures are stored in `pictures`; of an explorer, that is what browsers without JavaScript show. The lines that
-    install the course on a hosted notebook are left out, and on the start page all code is.
+    install the course on a hosted notebook are left out, and on the start page all code is. The search finds chapters,
+    not their copies.
     """
     page = copy.deepcopy(notebook)
     for index, explorer in shown:
@@ -238,7 +275,6 @@ def as_page(name: str, notebook: NotebookNode, shown: list[Shown], pictures: Pat
         cell.outputs = [_shown_as(living_html(explorer, picture_html(stored, pictures / f"{name}-{index}.png")))]
     for index, cell in enumerate(page.cells):
         if cell.cell_type == "markdown":
-            cell.source = _inside(name, cell.source)
             continue
         cell.source = FIRST_LINES.sub("", cell.source)
         cell.outputs = [
@@ -249,6 +285,8 @@ def as_page(name: str, notebook: NotebookNode, shown: list[Shown], pictures: Pat
         ]
         if name == START:
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-input"]
+    if is_copy(name):  # the chapter is found already
+        page.metadata["nosearch"] = True
     if name == START:
         page.cells.insert(1, nbformat.v4.new_markdown_cell(welcome()))
     if name[0].isdigit():
@@ -308,7 +346,7 @@ def gallery(notebooks: Mapping[str, NotebookNode], shown: Mapping[str, list[Show
     lines = ["# Explorers", "", "Every explorer of the course. Move the sliders with the mouse or the arrow keys.", ""]
     missing = dict.fromkeys(explorers.__all__)
     for name, found in shown.items():
-        for _, explorer in found:
+        for _, explorer in found if name[0].isdigit() else []:
             lines += [_heading(name, notebooks[name]), *_raw(living_html(explorer, NO_SCRIPT))]
             missing.pop(type(explorer).__name__, None)
     if missing:
@@ -365,15 +403,21 @@ def _write_scripts(static: Path) -> None:
     shutil.copy(EXPLORERS / "explorers.css", static)
 
 
-def _inside(name: str, markdown: str) -> str:
-    """The text with links to files outside the notebooks' folder led to the pages made from them."""
+def lead_inside(notebook: NotebookNode, place: str, pages: Mapping[str, str]) -> None:
+    """Lead the notebook's links to files of the project to the pages made from them.
 
-    def page(match: re.Match[str]) -> str:
-        if match.group(1) not in ALSO:
-            raise BookFailed(f"{name} links to ../{match.group(1)}, which is no page of the book")
-        return f"]({ALSO[match.group(1)]}"
+    place, and the keys of pages: paths in the project. Raises BookFailed for a file that is no page of the book.
+    """
 
-    return re.sub(r"\]\(\.\./([^)#\s]+)", page, markdown)
+    def to_page(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(place), link[0]))
+        if target not in pages:
+            raise BookFailed(f"{place} links to {link[0]}, which is no page of the book")
+        return pages[target]
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = FILE_LINK.sub(to_page, cell.source)
 
 
 def _how_to_run(notebook: str, living: bool) -> str:

@@ -62,8 +62,9 @@ def renewed(kept: NotebookNode, path: Path, folder: Path) -> NotebookNode:
             f"`megalodon-edu notebooks run {path} --into {folder}`"
         )
     now = _led(chapter, path.parent, folder)
+    now.metadata = kept.metadata
     for cell, run in zip(code_cells(now), ours, strict=True):
-        cell.outputs = run.outputs
+        cell.outputs, cell.execution_count = run.outputs, run.execution_count
     now.cells.insert(1, next(cell for cell in kept.cells if cell.get("id") == NOTE))
     return now
 

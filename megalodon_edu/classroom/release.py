@@ -76,6 +76,10 @@ def release(folder: Path, only: Sequence[str] = ()) -> list[str]:
         if any("exercise" in _tags(cell) for cell in notebook["cells"]):
             (source / path.stem).mkdir(parents=True)
             _write(source / path.stem / path.name, for_nbgrader(notebook))
+        for copied in path.parent.glob(f"*/{path.name}"):  # as other machines ran it
+            target = student / "notebooks" / copied.parent.name / path.name
+            target.parent.mkdir(exist_ok=True)
+            _write(target, for_students(json.loads(copied.read_text(encoding="utf-8"))))
     (folder / "nbgrader" / "nbgrader_config.py").write_text(NBGRADER_CONFIG, encoding="utf-8")
     return [path.name for path in found]
 

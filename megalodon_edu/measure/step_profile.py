@@ -111,7 +111,7 @@ def step_profile(
     step = _step(model, batch, choose_precision(precision, device)[0], way == COMPILED)
     named = (lambda: ExitStack()) if way == COMPILED else (lambda: _names(model))
     seconds = median_seconds({way: step}, device, repeats, warmup=2)[way]
-    with named(), _quiet(), profile(activities=_activities(device)) as seen:
+    with named(), _quiet(), profile(activities=_activities(device), acc_events=True) as seen:
         for _ in range(steps):
             step()
         if device.type == "cuda":

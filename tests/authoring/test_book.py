@@ -97,12 +97,27 @@ def test_a_picture_of_other_settings_is_an_error(tmp_path):
         book.as_page("01_averages", stored, [Shown(2, EMAExplorer(alpha=0.25))], tmp_path)
 
 
-def test_links_lead_to_pages_of_the_book_or_are_refused(tmp_path):
-    stored = notebook(title="# 01 · Averages\n\n[log](../docs/kernels.md#floors), [next](02_more.ipynb)")
-    page = book.as_page("01_averages", stored, [], tmp_path)
-    assert page.cells[0].source.endswith("[log](kernels.md#floors), [next](02_more.ipynb)")
-    with pytest.raises(BookFailed, match=r"01_averages links to \.\./LICENSE, which is no page"):
-        book.as_page("01_averages", notebook(title="[licence](../LICENSE)"), [], tmp_path)
+PAGES = {
+    "notebooks/02_more.ipynb": "02_more.ipynb",
+    "notebooks/on_a_gpu/02_more.ipynb": "on_a_gpu_02_more.ipynb",
+    "docs/kernels.md": "kernels.md",
+}
+
+
+def test_links_lead_to_pages_of_the_book_or_are_refused():
+    page = notebook(
+        title="# 01\n\n[log](../docs/kernels.md#floors), [next](02_more.ipynb), [GPU](on_a_gpu/02_more.ipynb)"
+    )
+    book.lead_inside(page, "notebooks/01_averages.ipynb", PAGES)
+    assert page.cells[0].source.endswith(
+        "[log](kernels.md#floors), [next](02_more.ipynb), [GPU](on_a_gpu_02_more.ipynb)"
+    )
+    copied = notebook(title="[here](#place), [chapter](../02_more.ipynb), [web](https://example.org/a)")
+    book.lead_inside(copied, "notebooks/on_a_gpu/02_more.ipynb", PAGES)
+    assert copied.cells[0].source == "[here](#place), [chapter](02_more.ipynb), [web](https://example.org/a)"
+    for lost in ("../LICENSE", "03_lost.ipynb"):
+        with pytest.raises(BookFailed, match=f"notebooks/01_averages.ipynb links to {lost}, which is no page"):
+            book.lead_inside(notebook(title=f"[there]({lost})"), "notebooks/01_averages.ipynb", PAGES)
 
 
 def test_a_picture_keeps_its_words_and_its_size_and_one_without_words_is_an_error(tmp_path):
@@ -150,6 +165,8 @@ def test_the_contents_are_in_book_order_and_complete():
     made = book.contents(["00_a", "01_b", "10_c", "glossary", "index"])
     assert made["root"] == "index"
     assert [each["file"] for each in made["parts"][0]["chapters"]] == ["00_a", "01_b", "10_c"]
+    more = book.contents(["00_a", "glossary", "index", "on_a_gpu_00_a"])["parts"][1]["chapters"]
+    assert more[-1] == {"file": "on_a_gpu_00_a", "title": "00 on a GPU"}
     with pytest.raises(BookFailed, match="scratch has no place in the book"):
         book.contents(["index", "glossary", "scratch"])
 

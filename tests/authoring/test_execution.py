@@ -35,15 +35,6 @@ style.show(figure, alt="A line that rises from 1 to 3.")"""
     assert path.read_bytes() == first
 
 
-def test_what_was_executed_can_go_into_another_folder(tmp_path, capsys):
-    path, other = tmp_path / "a.ipynb", tmp_path / "on" / "a_gpu"
-    nbformat.write(notebook("print(1)"), path)
-    before = path.read_bytes()
-    assert main(["notebooks", "run", str(path), "--into", str(other)]) == 0
-    assert path.read_bytes() == before
-    assert read(other / "a.ipynb").cells[1].outputs[0].text == "1\n"
-
-
 def test_the_limit_of_a_cell_is_an_option(tmp_path, capsys):
     path = tmp_path / "a.ipynb"
     nbformat.write(notebook("while True: pass"), path)

@@ -13,9 +13,11 @@ from megalodon_edu import explorers
 from megalodon_edu.exercises import questions
 from megalodon_edu.project import launch_links
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-CHAPTERS = [path.stem for path in NOTEBOOKS if path.stem[0].isdigit()]
-PAGES = ["index", *CHAPTERS, "explorers", "quiz", "glossary", "kernels", "search"]
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+CHAPTERS = sorted(path.stem for path in NOTEBOOKS.glob("[0-9]*.ipynb"))
+COPIES = sorted(f"on_a_gpu_{path.stem}" for path in NOTEBOOKS.glob("on_a_gpu/*.ipynb"))
+ORDER = ["index", *CHAPTERS, "explorers", "quiz", "glossary", "kernels", *COPIES]
+PAGES = [*ORDER, "search"]
 MOST_BYTES = 1_500_000
 TOGGLE = "button.theme-switch-button"
 NARROW = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
@@ -82,7 +84,7 @@ def test_next_leads_through_the_chapters_in_order(pages):
     order = ["index"]
     while (following := pages[order[-1]].rel.get("next")) is not None:
         order.append(Path(following).stem)
-    assert order == ["index", *CHAPTERS, "explorers", "quiz", "glossary", "kernels"]
+    assert order == ORDER
     assert all(Path(pages[later].rel["prev"]).stem == earlier for earlier, later in pairwise(order))
 
 

@@ -49,6 +49,15 @@ def test_every_chapter_is_there_and_its_exercises_are_stubs(released):
         assert len(shown) == len(found) and all(".hint()" in text and "solution" not in text for text in shown)
 
 
+def test_links_between_the_notebooks_hold(released):
+    notebooks = released / "student" / "notebooks"
+    assert (notebooks / "on_a_gpu" / "12_train_a_small_model.ipynb").is_file()
+    for path in notebooks.rglob("*.ipynb"):
+        text = "\n".join(source(cell) for cell in cells(path) if cell["cell_type"] == "markdown")
+        links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+\.ipynb)", text)
+        assert [link for link in links if not (path.parent / link).is_file()] == [], path.name
+
+
 def answers_of(chapter):
     """Names and bodies of solutions and wrong answers, those that are long enough to tell them from other code."""
     for kind in ("solutions", "mutants"):
