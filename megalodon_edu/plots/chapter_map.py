@@ -5,6 +5,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
 
 from megalodon_edu.plots import gallery, style
 
@@ -28,11 +29,11 @@ CHAPTERS = {
     "06": Chapter("normalized\nattention", ("03", "05"), 3, 0.5),
     "07": Chapter("two-hop\nresiduals", ("04",), 2, 2),
     "08": Chapter("Megalodon,\nassembled", ("06", "07"), 4, 1),
-    "09": Chapter("memory and\ncompute scaling", ("08",), 5, 1),
-    "10": Chapter("first Triton\nkernels", ("09",), 6, 1),
-    "11": Chapter("Triton for\nMegalodon", ("10",), 7, 1),
-    "12": Chapter("train a small\nmodel on a GPU", ("11",), 8, 1),
-    "13": Chapter("does each part\nearn its place?", ("12",), 9, 1),
+    "09": Chapter("memory and\ncompute scaling", ("08",), 0, 3),
+    "10": Chapter("first Triton\nkernels", ("09",), 1, 3),
+    "11": Chapter("Triton for\nMegalodon", ("10",), 2, 3),
+    "12": Chapter("train a small\nmodel on a GPU", ("11",), 3, 3),
+    "13": Chapter("does each part\nearn its place?", ("12",), 4, 3),
 }
 WIDTH, HEIGHT = 0.8, 0.56
 GROUPS = {"00": style.VERMILION, "01": style.BLUE, "02": style.BLUE, "03": style.BLUE, "08": style.BLACK}
@@ -45,8 +46,8 @@ GROUPS = {"00": style.VERMILION, "01": style.BLUE, "02": style.BLUE, "03": style
     "10 to 11, 11 to 12, and 12 to 13. 00 and 01 need nothing.",
 )
 def chapter_map() -> Figure:
-    """Boxes and arrows, read from left to right."""
-    figure, axes = style.figure(width=15.3, height=3.9)
+    """Boxes and arrows, read from left to right, the last row at the end."""
+    figure, axes = style.figure(width=8.2, height=5.2)
     for number, chapter in CHAPTERS.items():
         for needed in chapter.needs:
             _arrow(axes, CHAPTERS[needed], chapter)
@@ -57,12 +58,18 @@ def chapter_map() -> Figure:
         axes.add_patch(box)
         axes.text(chapter.column, -chapter.row + 0.155, number, ha="center", va="center", weight="bold", zorder=4)
         axes.text(chapter.column, -chapter.row - 0.08, chapter.title, ha="center", va="center", fontsize=8.5, zorder=4)
-    axes.set(xlim=(-0.45, 9.45), ylim=(-2.35, 0.35))
+    axes.set(xlim=(-0.45, 4.45), ylim=(-3.35, 0.35))
     axes.set_axis_off()
     return figure
 
 
 def _arrow(axes: Axes, first: Chapter, second: Chapter) -> None:
-    start, end = (first.column + WIDTH / 2, -first.row), (second.column - WIDTH / 2, -second.row)
-    arrow = FancyArrowPatch(start, end, arrowstyle="-|>", color=style.GREY, mutation_scale=11, shrinkA=0, shrinkB=0)
+    if first.column < second.column:
+        start, end = (first.column + WIDTH / 2, -first.row), (second.column - WIDTH / 2, -second.row)
+        corners = []
+    else:  # out of the first box's bottom, back between the rows, and into the second from above
+        start, end = (first.column, -first.row - HEIGHT / 2), (second.column, -second.row + HEIGHT / 2)
+        corners = [(first.column, 0.5 - second.row), (second.column, 0.5 - second.row)]
+    path = Path([start, *corners, end])
+    arrow = FancyArrowPatch(path=path, arrowstyle="-|>", color=style.GREY, mutation_scale=11, shrinkA=0, shrinkB=0)
     axes.add_patch(arrow)

@@ -21,6 +21,9 @@ PAGES = [*ORDER, "search"]
 MOST_BYTES = 1_500_000
 TOGGLE = "button.theme-switch-button"
 NARROW = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+TOO_WIDE = """
+[...document.querySelectorAll("div.tex")].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.innerText)
+"""
 DISTORTED = """
 [...document.querySelectorAll(".bd-content img")].filter(
   (image) => Math.abs((image.clientWidth / image.clientHeight) / (image.naturalWidth / image.naturalHeight) - 1) > 0.03
@@ -112,6 +115,7 @@ def test_a_page_lives_without_a_network_and_in_little_room(name, visit):
     assert page.locator("[data-explorer]").count() >= (name in CHAPTERS)
     equations = page.locator(".tex").count()
     assert page.locator(".tex .katex").count() == equations and page.locator(".katex-error").count() == 0
+    assert page.evaluate(TOO_WIDE) == []
     assert page.evaluate("[...document.images].filter((image) => image.complete && !image.naturalWidth).length") == 0
     if name in CHAPTERS:
         explorer = page.locator(".living .mx").first
