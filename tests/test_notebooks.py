@@ -34,12 +34,12 @@ def tagged(notebook, tag):
     return [cell for cell in code_cells(notebook) if tag in cell.metadata.get("tags", [])]
 
 
-def compare_with_nbval(path, cell_timeout=60):
+def compare_with_nbval(path, cell_timeout=120):
     """Run one notebook under nbval; returns the exit status and what it printed."""
     command = [sys.executable, "-m", "pytest", str(path), "--nbval", f"--nbval-sanitize-with={SANITIZE}"]
     command += [f"--nbval-cell-timeout={cell_timeout}", "--nbval-current-env", "-p", "no:cacheprovider"]
     command += ["-p", "no:hypothesispytest", "-o", "addopts=", "-q", "--no-header", "--color=no", "--tb=short"]
-    result = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=200)
+    result = subprocess.run(command, cwd=path.parent, capture_output=True, text=True, timeout=270)
     return result.returncode, result.stdout + result.stderr
 
 
@@ -156,7 +156,7 @@ def test_the_map_leads_to_every_chapter():
     "path", [path for path in CHAPTERS + PAGES if code_cells(read(path))], ids=lambda path: path.stem
 )
 @pytest.mark.notebook
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(290)
 def test_stored_outputs_are_what_the_code_prints(path):
     status, report = compare_with_nbval(path)
     assert status == 0, report[-6000:]

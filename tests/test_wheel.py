@@ -45,7 +45,7 @@ def source(tmp_path_factory):
 def sizes(source):
     """The size of every file that the wheel must hold, before a build adds its own."""
     sizes = {path.relative_to(source).as_posix(): path.stat().st_size for path in files(source / "megalodon_edu")}
-    for pattern in ("notebooks/*.ipynb", "notebooks/LICENSE", "docs/**/*.md"):
+    for pattern in ("notebooks/**/*.ipynb", "notebooks/LICENSE", "docs/**/*.md"):
         for path in source.glob(pattern):
             sizes[f"megalodon_edu/course/{path.relative_to(source).as_posix()}"] = path.stat().st_size
     return sizes
@@ -124,7 +124,8 @@ def test_lab_copies_the_notebooks_with_links_that_hold(environment, tmp_path):
     folder = tmp_path / "megalodon-edu"
     assert str(folder) in said
     chapters = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    everything = {path.relative_to(ROOT).as_posix() for path in (ROOT / "notebooks").rglob("*.ipynb")}
+    copies = (ROOT / "notebooks").glob("[!.]*/*.ipynb")  # no checkpoints
+    everything = {path.relative_to(ROOT).as_posix() for path in [*chapters, *copies]}
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.ipynb")} == everything
     for path in [*folder.rglob("*.ipynb"), *folder.rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#\s\"\\]+)", path.read_text(encoding="utf-8")):

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         renewed = with_launch_links(README.read_text(encoding="utf-8"))
         with whole_file(README) as file:
             file.write(renewed)
-    for path in _notebooks(args.paths, "*/*.ipynb" if args.action == "copies" else "*.ipynb"):
+    for path in _notebooks(args.paths, "[!.]*/*.ipynb" if args.action == "copies" else "*.ipynb"):
         start = time.monotonic()
         try:
             found = _run(path, args.cell_seconds, args.into) if args.action == "run" else _read(path, args.action)

@@ -46,6 +46,9 @@ def test_a_copy_keeps_its_outputs_and_takes_the_text_that_the_chapter_has_now(ch
     kept.cells[3].outputs[0].text = "of a far machine\n"
     nbformat.write(kept, path)
     stored(chapter, "Better words, [two](02_two.ipynb).", "import time\n\nprint(time.time() // 1e9)")
+    checkpoint = chapter.parent / ".ipynb_checkpoints" / "01_one-checkpoint.ipynb"
+    checkpoint.parent.mkdir()
+    checkpoint.write_text("of an editor, and no copy")
     monkeypatch.chdir(chapter.parent.parent)
     assert main(["notebooks", "copies"]) == 0
     now = read(path)
