@@ -136,3 +136,18 @@ def test_the_readme_says_what_the_comparison_found():
     assert f"needs {-difference['mean']:.2f} bits per byte less (three seeds, {interval})" in said
     share = speed["megalodon"]["compiled"] / speed["transformer"]["compiled"]
     assert f"reads {share:.2f} times as many bytes a second in training" in said
+
+
+def test_the_readme_and_chapter_12_say_what_the_streams_did():
+    streams = recording("streaming").about["streams"]
+    megalodon, transformer = streams["megalodon"], streams["transformer"]
+    assert (megalodon["ended"], megalodon["bytes"]) == ("finished", 1_000_000)
+    assert megalodon["blocks"][-1]["bytes_per_second"] >= megalodon["blocks"][0]["bytes_per_second"]
+    assert transformer["ended"] == "ten times as slow as in the first block"
+    most = {name: max(block["state_bytes"] for block in one["blocks"]) for name, one in streams.items()}
+    said = readme()
+    assert f"with a state of at most {most['megalodon'] / 1e6:.0f} MB" in said
+    kept = f"{most['transformer'] / 1e9:.1f} GB"
+    assert f"ten times as slow after {transformer['bytes']:,} bytes, and kept {kept}" in said
+    chapter = (Path(__file__).resolve().parents[2] / "notebooks" / "12_train_a_small_model.ipynb").read_text("utf-8")
+    assert f"after {transformer['bytes']:,} bytes, of which it kept 7 gigabytes" in chapter and kept == "7.1 GB"
