@@ -19,6 +19,9 @@ HALF_LIFE = 10
 ROOM = 0.05
 """Bits per byte that the band is wider than the recorded range, on both sides: a few seeds do not show all of it."""
 
+EARLY = 0.05
+"""Share of the recorded steps that need not fit into the picture."""
+
 ROSE = 0.3
 """Bits per byte above its own lowest place at which a loss counts as one that rose again."""
 
@@ -116,6 +119,8 @@ def training_band(
 ) -> Figure:
     """The loss of a run, smoothed, over the band of recorded seeds; the title is the first sentence of the verdict.
 
+    What falls in the first steps (`EARLY`) may lie above the picture: with it, the band of a long run would be a line.
+
     steps, bits: (point,), not smoothed.  room: as in `verdict`.
     """
     steps, bits = np.asarray(steps, dtype=float), np.asarray(bits, dtype=float)
@@ -129,8 +134,10 @@ def training_band(
         axes.plot(steps[finite], bits[finite], color=style.LIGHT_GREY, linewidth=0.8, zorder=1)
         axes.plot(steps[finite], own, color=style.VERMILION)
         style.label_line(axes, steps[finite][-1], own[-1], "this run", style.VERMILION, xytext=(5, 0), va="center")
-    drawn = [band.low - room, band.high + room] + ([own] if finite.any() else [])
-    low, high = min(values.min() for values in drawn), max(values.max() for values in drawn)
+    drawn = [(band.x, band.low - room), (band.x, band.high + room)] + ([(steps[finite], own)] if finite.any() else [])
+    begin = min(EARLY * band.x[-1], drawn[-1][0][-1])
+    late = np.concatenate([values[x >= begin] for x, values in drawn])
+    low, high = late.min(), late.max()
     edge = 0.1 * (high - low)
     axes.set(xlim=(0, max(band.x[-1], steps[-1] if len(steps) else 0)), ylim=(low - edge, high + edge))
     middle, above = len(band.x) * 2 // 3, found.place == "above"

@@ -96,7 +96,12 @@ def test_the_figure_holds_the_run_over_the_band():
     assert axes.get_title(loc="left") == "Above the band from its first step on, by 0.41 bits per byte at step 400"
     assert {text.get_text() for text in axes.texts} == {"this run", "recorded seeds, ±0.05"}
     low, high = axes.get_ylim()
-    assert low < BAND.low.min() - 0.05 and high > bits.max()
+    assert low < BAND.low.min() - 0.05 and bits[20:].max() < high < bits.max()
+
+
+def test_the_first_steps_of_a_run_are_all_in_the_picture():
+    low, high = training_band(STEPS[:3], HEALTHY[:3] + 2, BAND, half_life=0).axes[0].get_ylim()
+    assert low < BAND.low.min() and high > HEALTHY[2] + 2
 
 
 def test_a_run_that_broke_is_drawn_as_far_as_it_went():
