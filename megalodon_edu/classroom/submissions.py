@@ -18,6 +18,10 @@ class UnreadableNotebook(Exception):
     """A file that is no notebook; the message says why."""
 
 
+COPIES = "on_a_gpu"
+"""The folder with chapters that another machine ran, beside the students' notebooks."""
+
+
 class Submission(NamedTuple):
     """One notebook of one student."""
 
@@ -35,9 +39,15 @@ class Answers(NamedTuple):
 def submissions(folder: Path) -> list[Submission]:
     """Every notebook below the folder. The student is the subfolder's name, or the file's where there is none.
 
-    Links are left out: they could lead to somebody else's work. So are folders whose names begin with a dot.
+    Links are left out: they could lead to somebody else's work. So are folders whose names begin with a dot, and the
+    course's own copies of chapters (`COPIES`) in a student's folder.
     """
-    found = [Submission(path.relative_to(folder).parts[0], path) for path in sorted(_notebooks(folder))]
+    everything = sorted(_notebooks(folder))
+    found = [
+        Submission(path.relative_to(folder).parts[0], path)
+        for path in everything
+        if path.parent.name != COPIES or path.parent.parent == folder
+    ]
     return [
         submission._replace(student=submission.path.stem) if submission.path.parent == folder else submission
         for submission in found

@@ -239,6 +239,14 @@ def test_students_are_named_after_files_or_subfolders_and_links_are_not_followed
     assert found == [("amy", "amy.ipynb"), ("bob", "01_x.ipynb"), ("bob", "02_y.ipynb")]
 
 
+def test_the_courses_own_copies_in_a_students_folder_are_not_handed_in(tmp_path):
+    for name in ("bob/12_x.ipynb", "bob/on_a_gpu/12_x.ipynb", "on_a_gpu/01_x.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(notebook())
+    found = [path.relative_to(tmp_path).as_posix() for _, path in submissions(tmp_path)]
+    assert found == ["bob/12_x.ipynb", "on_a_gpu/01_x.ipynb"]  # a student may be called anything
+
+
 def test_a_notebook_names_its_chapters_by_its_import_or_its_file(tmp_path):
     path = tmp_path / "03_complex.ipynb"
     path.write_text(notebook())
