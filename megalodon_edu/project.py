@@ -8,6 +8,9 @@ from urllib.parse import quote
 # After a change, `megalodon-edu notebooks address` brings the notebooks and README.md up to date.
 PROJECT_URL = ""
 
+COPIES = "on_a_gpu"
+"""The folder in notebooks/ with the chapters that a machine with a GPU ran."""
+
 
 def launch_links(notebook: str, address: str = PROJECT_URL) -> str:
     """Return, as Markdown, the links that open a notebook of notebooks/ in a browser; nothing without an address.

@@ -29,17 +29,14 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from megalodon_edu import explorers
-from megalodon_edu.authoring.notebooks import FIRST_LINES, read
+from megalodon_edu.authoring.notebooks import FIRST_LINES, lead_links, read
 from megalodon_edu.exercises import questions
 from megalodon_edu.explorers.framework import HERE as EXPLORERS
 from megalodon_edu.explorers.framework import Explorer
-from megalodon_edu.project import launch_links
+from megalodon_edu.project import COPIES, launch_links
 
 ALSO = {"docs/kernels.md": "kernels.md"}
 """Pages that are no notebooks: where they lie in the project, and what they are called in the book."""
-
-COPIES = {"on_a_gpu": "on a GPU"}
-"""Folders with chapters that another machine ran, and what follows the chapter's number in the table of contents."""
 
 EXTENSIONS = [
     "myst_nb",
@@ -50,8 +47,6 @@ EXTENSIONS = [
 ]
 """Those of Jupyter Book that are needed, and ours. One that is left out, for cells run by a server elsewhere, names a
 script of another host in every page."""
-
-FILE_LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)#\s]+")
 
 START = "index"
 NO_SCRIPT = "This explorer needs JavaScript."
@@ -108,28 +103,23 @@ def stage(root: Path, source: Path) -> None:
 
 def notebook_files(root: Path) -> list[Path]:
     """The notebooks of the course, then the copies that other machines ran."""
-    return [path for folder in ("", *COPIES) for path in sorted((root / "notebooks" / folder).glob("*.ipynb"))]
+    return [path for folder in ("", COPIES) for path in sorted((root / "notebooks" / folder).glob("*.ipynb"))]
 
 
 def page_name(path: Path) -> str:
     """What a notebook is called in the book, where all pages lie in one folder."""
-    return f"{path.parent.name}_{path.stem}" if path.parent.name in COPIES else path.stem
+    return f"{COPIES}_{path.stem}" if path.parent.name == COPIES else path.stem
 
 
 def is_copy(name: str) -> bool:
     """True for the page of a chapter that another machine ran."""
-    return name.startswith(tuple(f"{folder}_" for folder in COPIES))
+    return name.startswith(f"{COPIES}_")
 
 
 def contents(names: list[str]) -> dict[str, object]:
     """The table of contents: the start page, the numbered chapters in order, and what is looked up."""
     chapters = [name for name in names if name[0].isdigit()]
-    copies = {
-        name: f"{name.removeprefix(f'{folder}_').partition('_')[0]} {words}"
-        for folder, words in COPIES.items()
-        for name in names
-        if name.startswith(f"{folder}_")
-    }
+    copies = [name for name in names if is_copy(name)]
     if unknown := sorted(set(names) - set(chapters) - set(copies) - {START, "glossary"}):
         raise BookFailed(f"{', '.join(unknown)} has no place in the book; give the notebook a chapter's number")
     more = ["explorers", "quiz", "glossary", *(Path(name).stem for name in ALSO.values()), *copies]
@@ -137,15 +127,14 @@ def contents(names: list[str]) -> dict[str, object]:
     return {
         "format": "jb-book",
         "root": START,
-        "parts": [
-            {"caption": part, "chapters": [_entry(file, copies) for file in files]} for part, files in parts.items()
-        ],
+        "parts": [{"caption": part, "chapters": [_entry(file) for file in files]} for part, files in parts.items()],
     }
 
 
-def _entry(file: str, titles: Mapping[str, str]) -> dict[str, str]:
-    """A page in the table of contents, under its own title or a shorter one."""
-    return {"file": file} | ({"title": titles[file]} if file in titles else {})
+def _entry(file: str) -> dict[str, str]:
+    """A page in the table of contents: a copy by its chapter's number, any other under its own title."""
+    number = file.removeprefix(f"{COPIES}_").partition("_")[0]
+    return {"file": file, "title": f"{number} on a GPU"} if is_copy(file) else {"file": file}
 
 
 def explorers_in(name: str, notebook: NotebookNode) -> list[Shown]:
@@ -409,15 +398,13 @@ def lead_inside(notebook: NotebookNode, place: str, pages: Mapping[str, str]) ->
     place, and the keys of pages: paths in the project. Raises BookFailed for a file that is no page of the book.
     """
 
-    def to_page(link: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(place), link[0]))
+    def to_page(link: str) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(place), link))
         if target not in pages:
-            raise BookFailed(f"{place} links to {link[0]}, which is no page of the book")
+            raise BookFailed(f"{place} links to {link}, which is no page of the book")
         return pages[target]
 
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = FILE_LINK.sub(to_page, cell.source)
+    lead_links(notebook, to_page)
 
 
 def _how_to_run(notebook: str, living: bool) -> str:

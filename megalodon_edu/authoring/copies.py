@@ -4,9 +4,7 @@ A copy says at its top where it ran, and its links lead to where the chapter's l
 text is renewed from the chapter, as long as the code is the same.
 """
 
-import copy
 import os
-import re
 from pathlib import Path
 
 import nbformat
@@ -14,13 +12,11 @@ import torch
 from nbformat import NotebookNode
 
 from megalodon_edu.authoring.canonical import code_cells
-from megalodon_edu.authoring.notebooks import FIRST_LINES, execute, read, write
+from megalodon_edu.authoring.notebooks import FIRST_LINES, execute, lead_links, read, write
 from megalodon_edu.measure.environment import environment
 
 NOTE = "of-another-machine"
 """The id of the cell that says where a copy ran."""
-
-LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)\s]+")
 
 
 class CopyOutdated(Exception):
@@ -32,10 +28,9 @@ def run_copy(path: Path, folder: Path, cell_timeout: float) -> Path:
 
     Returns the copy's path. Raises notebooks.NotebookFailed.
     """
-    chapter = read(path)
-    executed = execute(copy.deepcopy(chapter), path.parent, cell_timeout)
+    executed = execute(read(path), path.parent, cell_timeout)
     here = environment(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    title = str(chapter.cells[0].source).partition("\n")[0].removeprefix("# ")
+    title = str(executed.cells[0].source).partition("\n")[0].removeprefix("# ")
     note = (
         f"> **The outputs on this page are another machine's:** {here['device']}, Python {here['python']}, "
         f"torch {here['torch']}, Triton {here['triton'] or 'not installed'}. "
@@ -43,7 +38,8 @@ def run_copy(path: Path, folder: Path, cell_timeout: float) -> Path:
     )
     executed.cells.insert(1, nbformat.v4.new_markdown_cell(note, id=NOTE))
     folder.mkdir(parents=True, exist_ok=True)
-    write(_led(executed, path.parent, folder), folder / path.name)
+    _lead(executed, path.parent, folder)
+    write(executed, folder / path.name)
     return folder / path.name
 
 
@@ -52,8 +48,8 @@ def renewed(kept: NotebookNode, path: Path, folder: Path) -> NotebookNode:
 
     Raises CopyOutdated where the chapter's code differs from the copy's, apart from the lines that install the course.
     """
-    chapter = read(path)
-    ours, theirs = code_cells(kept), code_cells(chapter)
+    now = read(path)
+    ours, theirs = code_cells(kept), code_cells(now)
     different = [b.id for a, b in zip(ours, theirs, strict=False) if _code(a) != _code(b)]
     if different or len(ours) != len(theirs):
         where = f"cell {different[0]}" if different else f"{len(theirs)} code cells for {len(ours)}"
@@ -61,9 +57,9 @@ def renewed(kept: NotebookNode, path: Path, folder: Path) -> NotebookNode:
             f"{folder / path.name}: the chapter's code has changed ({where}); run it again where it ran, with "
             f"`megalodon-edu notebooks run {path} --into {folder}`"
         )
-    now = _led(chapter, path.parent, folder)
+    _lead(now, path.parent, folder)
     now.metadata = kept.metadata
-    for cell, run in zip(code_cells(now), ours, strict=True):
+    for cell, run in zip(theirs, ours, strict=True):
         cell.outputs, cell.execution_count = run.outputs, run.execution_count
     now.cells.insert(1, next(cell for cell in kept.cells if cell.get("id") == NOTE))
     return now
@@ -73,14 +69,6 @@ def _code(cell: NotebookNode) -> str:
     return FIRST_LINES.sub("", cell.source)
 
 
-def _led(notebook: NotebookNode, source: Path, target: Path) -> NotebookNode:
-    """The notebook with links that lead from `target` to where they led from `source`."""
-    notebook = copy.deepcopy(notebook)
-
-    def leads(link: re.Match[str]) -> str:
-        return os.path.relpath(source.resolve() / link[0], target.resolve()).replace(os.sep, "/")
-
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            cell.source = LINK.sub(leads, cell.source)
-    return notebook
+def _lead(notebook: NotebookNode, source: Path, target: Path) -> None:
+    """Let the links lead from `target` to where they led from `source`."""
+    lead_links(notebook, lambda link: os.path.relpath(source / link, target).replace(os.sep, "/"))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -13,6 +14,9 @@ from megalodon_edu.authoring.canonical import canonicalise, code_cells, problems
 from megalodon_edu.project import first_lines
 
 CELL_TIMEOUT = 120
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)#\s]+")
+"""The file that a link in Markdown names, without the place in it; none for an address or a place on the same page."""
+
 FIRST_LINES = re.compile(r"\Afrom importlib\.util import find_spec\n\nif find_spec.*\n(?: +.*\n)*\n*")
 
 
@@ -57,6 +61,13 @@ def execute(notebook: NotebookNode, folder: Path, cell_timeout: float = CELL_TIM
     except DeadKernelError as error:
         raise NotebookFailed(f"{_cell(notebook, running)} killed its kernel") from error
     return canonicalise(notebook)
+
+
+def lead_links(notebook: NotebookNode, leads: Callable[[str], str]) -> None:
+    """Let every link to a file lead where `leads` says for the file that it names."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(lambda link: leads(link[0]), cell.source)
 
 
 def begin(notebook: NotebookNode) -> None:

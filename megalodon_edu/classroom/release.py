@@ -14,6 +14,7 @@ from typing import Any
 
 from megalodon_edu import __version__
 from megalodon_edu.classroom.runtime import PACKAGE
+from megalodon_edu.project import COPIES
 
 LEFT_OUT = (
     "exercises/solutions", "exercises/mutants", "classroom", "authoring", "course", "cli/grade.py", "cli/release.py",
@@ -76,8 +77,8 @@ def release(folder: Path, only: Sequence[str] = ()) -> list[str]:
         if any("exercise" in _tags(cell) for cell in notebook["cells"]):
             (source / path.stem).mkdir(parents=True)
             _write(source / path.stem / path.name, for_nbgrader(notebook))
-        for copied in path.parent.glob(f"*/{path.name}"):  # as other machines ran it
-            target = student / "notebooks" / copied.parent.name / path.name
+        if (copied := path.parent / COPIES / path.name).is_file():
+            target = student / "notebooks" / COPIES / path.name
             target.parent.mkdir(exist_ok=True)
             _write(target, for_students(json.loads(copied.read_text(encoding="utf-8"))))
     (folder / "nbgrader" / "nbgrader_config.py").write_text(NBGRADER_CONFIG, encoding="utf-8")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from megalodon_edu.project import COPIES
+
 MOST_BYTES = 50 * 2**20
 MOST_CODE = 10**6
 CHAPTER_IMPORT = re.compile(
@@ -16,10 +18,6 @@ CHAPTER = re.compile(r"\bchapter(\d\d)\b")
 
 class UnreadableNotebook(Exception):
     """A file that is no notebook; the message says why."""
-
-
-COPIES = "on_a_gpu"
-"""The folder with chapters that another machine ran, beside the students' notebooks."""
 
 
 class Submission(NamedTuple):
@@ -40,7 +38,7 @@ def submissions(folder: Path) -> list[Submission]:
     """Every notebook below the folder. The student is the subfolder's name, or the file's where there is none.
 
     Links are left out: they could lead to somebody else's work. So are folders whose names begin with a dot, and the
-    course's own copies of chapters (`COPIES`) in a student's folder.
+    course's own copies of chapters (`project.COPIES`) in a student's folder.
     """
     everything = sorted(_notebooks(folder))
     found = [
